@@ -1,0 +1,26 @@
+"""The vocabulary of the house: sites, axes and errors that suggest the right name.
+
+Everything else imports `core`; `core` imports nothing of ours.
+"""
+
+from interp_jax.core.errors import unknown
+from interp_jax.core.sites import (
+  AXES,
+  SITES,
+  Site,
+  get_site,
+  site_names,
+  site_shape,
+  site_table,
+)
+
+__all__ = [
+  'AXES',
+  'SITES',
+  'Site',
+  'get_site',
+  'site_names',
+  'site_shape',
+  'site_table',
+  'unknown',
+]

@@ -1,0 +1,34 @@
+"""The transformer, its configs, weights on disk and the embedded models.
+
+`model, params, tokenizer = load(name)`, then
+`logits, acts = model.apply({'params': params}, tokens, edits)`.
+"""
+
+from interp_jax.models.config import TransformerConfig
+from interp_jax.models.files import list_models, load, save
+from interp_jax.models.generate import Generated, generate
+from interp_jax.models.tokenizer import Tokenizer
+from interp_jax.models.transformer import (
+  Acts,
+  Cache,
+  Transformer,
+  empty_cache,
+  init_params,
+  truncate,
+)
+
+__all__ = [
+  'Acts',
+  'Cache',
+  'Generated',
+  'Tokenizer',
+  'Transformer',
+  'TransformerConfig',
+  'empty_cache',
+  'generate',
+  'init_params',
+  'list_models',
+  'load',
+  'save',
+  'truncate',
+]

@@ -1,0 +1,223 @@
+"""One layer: attention, MLP and how they write to the residual stream."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from interp_jax.models import primitives
+from interp_jax.models.config import TransformerConfig
+from interp_jax.models.taps import Tap
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KeysValues:
+  """Cached keys and values of one layer, or of all with a leading `L`.
+
+  Attributes:
+    k: Keys as attention reads them (normed, rotated), `[B, S, G, K]`.
+    v: Values, `[B, S, G, K]`.
+  """
+
+  k: jax.Array
+  v: jax.Array
+
+  def insert(self, k: jax.Array, v: jax.Array, slot: Any) -> 'KeysValues':
+    """With new keys and values `[B, T, G, K]` written from a slot on."""
+    put = jax.lax.dynamic_update_slice_in_dim
+    return KeysValues(put(self.k, k, slot, 1), put(self.v, v, slot, 1))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+  """Who may attend to whom, and how far apart they are; the same for all heads.
+
+  Attributes:
+    positions: Positions of the queries, `[B or 1, T]`.
+    distance: Query position less key position, `[B or 1, T, S]`.
+    allowed: Whether the query may attend to the key, `[B or 1, T, S]`.
+    slot: Where the queries stand among the keys of a cache; 0 without one.
+    pos_embed: Shortformer's position embedding `[B or 1, T, D]`, or None.
+    frequencies: Rotary angles per position, `[half]`, or None.
+  """
+
+  positions: Int[Array, 'B T']
+  distance: Int[Array, 'B T S']
+  allowed: Bool[Array, 'B T S']
+  slot: Any = 0
+  pos_embed: jax.Array | None = None
+  frequencies: jax.Array | None = None
+
+
+def masked_softmax(scores: Float[Array, '... S']) -> Float[Array, '... S']:
+  """Softmax over the last axis; -inf means never, and a row of only -inf gives 0."""
+  top = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+  exp = jnp.exp(scores - jnp.where(jnp.isfinite(top), top, 0))
+  total = exp.sum(-1, keepdims=True)
+  return exp / jnp.where(total == 0, 1, total)
+
+
+class Attention(nn.Module):
+  """Multi-head, grouped or multi-query attention."""
+
+  cfg: TransformerConfig
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Float[Array, 'B T D'],
+    tap: Tap,
+    geometry: Geometry,
+    cache: KeysValues | None = None,
+  ) -> tuple[Float[Array, 'B T D'], KeysValues | None]:
+    """What the heads write, and the cache with this run's keys and values."""
+    cfg = self.cfg
+    turned = x if geometry.pos_embed is None else x + geometry.pos_embed
+    q = tap('q', self._project('Q', cfg.heads, turned))
+    k = tap('k', self._project('K', cfg.kv_heads, turned))
+    v = tap('v', self._project('V', cfg.kv_heads, x))
+    if cfg.qk_norm:
+      q = primitives.HeadNorm(cfg, name='q_norm')(q)
+      k = primitives.HeadNorm(cfg, name='k_norm')(k)
+    if cfg.positions == 'rotary':
+      q = tap('rot_q', self._rotate(q, geometry))
+      k = tap('rot_k', self._rotate(k, geometry))
+    if cache is not None:
+      cache = cache.insert(k, v, geometry.slot)
+      k, v = cache.k, cache.v
+    pattern = tap('pattern', self._pattern(q, k, tap, geometry))
+    shape = q.shape
+    pattern = pattern.reshape(pattern.shape[0], cfg.kv_heads, -1, *pattern.shape[2:])
+    z = tap('z', jnp.einsum('bgrts,bsgk->btgrk', pattern, v).reshape(shape))
+    return self._write(z), cache
+
+  def _project(self, kind: str, heads: int, x: jax.Array) -> jax.Array:
+    cfg = self.cfg
+    shape = (heads, cfg.width, cfg.head_dim)
+    w = primitives.weight(self, f'W_{kind}', shape, cfg.width**-0.5, cfg)
+    out = jnp.einsum('btd,hdk->bthk', x, w)
+    if cfg.qkv_bias:
+      out = out + primitives.weight(self, f'b_{kind}', (heads, cfg.head_dim), 0.0, cfg)
+    return out
+
+  def _rotate(self, x: jax.Array, geometry: Geometry) -> jax.Array:
+    assert geometry.frequencies is not None  # The model gives them to rotary blocks.
+    return primitives.rotate(
+      x, geometry.positions, geometry.frequencies, self.cfg.rotary_interleaved
+    )
+
+  def _pattern(
+    self, q: jax.Array, k: jax.Array, tap: Tap, geometry: Geometry
+  ) -> Float[Array, 'B H T S']:
+    cfg = self.cfg
+    grouped = q.reshape(*q.shape[:2], cfg.kv_heads, -1, cfg.head_dim)
+    scores = jnp.einsum(
+      'btgrk,bsgk->bgrts', grouped, k, preferred_element_type=primitives.wide(q.dtype)
+    )
+    scores = scores.reshape(q.shape[0], cfg.heads, *scores.shape[3:])
+    scale = cfg.head_dim**-0.5 if cfg.attn_scale is None else cfg.attn_scale
+    scores = primitives.soft_cap(scores * scale, cfg.attn_softcap)
+    if cfg.positions == 'alibi':
+      slopes = primitives.alibi_slopes(cfg.heads).astype(scores.dtype)
+      scores = scores - slopes[:, None, None] * jnp.abs(geometry.distance)[:, None]
+    scores = jnp.where(geometry.allowed[:, None], scores, -jnp.inf)
+    return masked_softmax(tap('attn_scores', scores)).astype(q.dtype)
+
+  def _write(self, z: Float[Array, 'B T H K']) -> Float[Array, 'B T D']:
+    cfg = self.cfg
+    std = primitives.writer_std(cfg.heads * cfg.head_dim, cfg)
+    shape = (cfg.heads, cfg.head_dim, cfg.width)
+    out = jnp.einsum(
+      'bthk,hkd->btd', z, primitives.weight(self, 'W_O', shape, std, cfg)
+    )
+    if cfg.attn_out_bias:
+      out = out + primitives.weight(self, 'b_O', (cfg.width,), 0.0, cfg)
+    return out
+
+
+class MLP(nn.Module):
+  """Plain or gated MLP."""
+
+  cfg: TransformerConfig
+
+  @nn.compact
+  def __call__(self, x: Float[Array, 'B T D'], tap: Tap) -> Float[Array, 'B T D']:
+    """What the neurons write."""
+    cfg = self.cfg
+    act = primitives.activation(cfg.act)
+    if cfg.gated:
+      gate = tap('pre', self._read('gate', x))
+      post = act(gate) * tap('pre_linear', self._read('in', x))
+    else:
+      post = act(tap('pre', self._read('in', x)))
+    if cfg.act == 'solu_ln':
+      post = self._solu_norm(tap('mid', post))
+    post = tap('post', post)
+    std = primitives.writer_std(cfg.mlp_width, cfg)
+    shape = (cfg.mlp_width, cfg.width)
+    out = post @ primitives.weight(self, 'W_out', shape, std, cfg)
+    if cfg.mlp_bias:
+      out = out + primitives.weight(self, 'b_out', (cfg.width,), 0.0, cfg)
+    return out
+
+  def _read(self, kind: str, x: jax.Array) -> Float[Array, 'B T M']:
+    cfg = self.cfg
+    shape = (cfg.width, cfg.mlp_width)
+    out = x @ primitives.weight(self, f'W_{kind}', shape, cfg.width**-0.5, cfg)
+    if cfg.mlp_bias:
+      out = out + primitives.weight(self, f'b_{kind}', (cfg.mlp_width,), 0.0, cfg)
+    return out
+
+  def _solu_norm(self, x: Float[Array, 'B T M']) -> Float[Array, 'B T M']:
+    # SoLU's norm is a LayerNorm whatever the model's norm is.
+    cfg = dataclasses.replace(self.cfg, norm='layernorm')
+    return primitives.Norm(cfg, name='ln')(x, Tap({}), 'ln')
+
+
+class Block(nn.Module):
+  """One layer, sequential or parallel, with norms before and (sandwich) after."""
+
+  cfg: TransformerConfig
+
+  @nn.compact
+  def __call__(
+    self,
+    resid: Float[Array, 'B T D'],
+    tap: Tap,
+    geometry: Geometry,
+    cache: KeysValues | None = None,
+  ) -> tuple[Float[Array, 'B T D'], KeysValues | None]:
+    """The residual stream after the layer, and the cache.
+
+    Args:
+      resid: The residual stream before the layer.
+      tap: Edits and collects this layer's activations.
+      geometry: Positions and who attends to whom.
+      cache: This layer's cached keys and values, or None.
+
+    Returns:
+      The residual stream, and the cache with this run's keys and values.
+    """
+    cfg = self.cfg
+    resid = tap('resid_pre', resid)
+    x = self._norm('ln1', resid, tap)
+    out, cache = Attention(cfg, name='attn')(x, tap, geometry, cache)
+    attn_out = tap('attn_out', self._norm_after('ln1_post', out, tap))
+    if cfg.attn_only:
+      return tap('resid_post', resid + attn_out), cache
+    mid = resid if cfg.parallel else tap('resid_mid', resid + attn_out)
+    out = MLP(cfg, name='mlp')(self._norm('ln2', mid, tap), tap)
+    mlp_out = tap('mlp_out', self._norm_after('ln2_post', out, tap))
+    resid = mid + attn_out + mlp_out if cfg.parallel else mid + mlp_out
+    return tap('resid_post', resid), cache
+
+  def _norm(self, name: str, x: jax.Array, tap: Tap) -> jax.Array:
+    return primitives.Norm(self.cfg, name=name)(x, tap, name)
+
+  def _norm_after(self, name: str, x: jax.Array, tap: Tap) -> jax.Array:
+    return self._norm(name, x, tap) if self.cfg.norm_placement == 'sandwich' else x

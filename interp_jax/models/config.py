@@ -1,0 +1,180 @@
+"""One frozen config for the family of decoders (and encoders) of the field."""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+from interp_jax.core import unknown
+
+NORMS = ('layernorm', 'rmsnorm', 'none')
+NORM_PLACEMENTS = ('pre', 'sandwich')
+POSITIONS = ('learned', 'shortformer', 'rotary', 'alibi', 'none')
+ACTIVATIONS = (
+  'relu',
+  'relu2',
+  'gelu',
+  'gelu_tanh',
+  'gelu_quick',
+  'silu',
+  'solu',
+  'solu_ln',
+)
+DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+  """Shape and options of a transformer.
+
+  Attributes:
+    vocab_size: Number of tokens `V`.
+    width: Width of the residual stream `D`.
+    layers: Number of layers `L`.
+    heads: Number of query heads `H`.
+    head_dim: Width of a head `K`; `heads * head_dim` need not be `width`.
+    kv_heads: Number of key/value heads `G`, a divisor of `heads`; 0 for `heads`.
+    mlp_width: Width of the MLP `M`; unused if `attn_only`.
+    context: Longest sequence; binds learned positions only.
+    norm: 'layernorm', 'rmsnorm' or 'none'.
+    norm_placement: 'pre', or 'sandwich' (also after attention and MLP, as Gemma 2).
+    norm_eps: Added to the variance.
+    positions: 'learned', 'shortformer' (learned, added to the inputs of queries and
+      keys only), 'rotary', 'alibi' or 'none'.
+    rotary_dim: Rotated part of each head; 0 for all of it.
+    rotary_base: Base of the rotary wavelengths; one, or one per layer.
+    rotary_interleaved: Rotate neighbouring pairs (GPT-J) instead of halves (NeoX).
+    causal: Whether a position sees only itself and earlier ones.
+    attn_scale: Factor on the scores; None for `head_dim ** -0.5`.
+    attn_softcap: `c` in `c tanh(score / c)`; None for none.
+    logit_softcap: The same for the logits.
+    windows: Sliding window, in positions, the query's own included; one, or one per
+      layer; None for all positions.
+    qk_norm: Whether queries and keys are normed (RMS, per head) before rotation.
+    attn_only: Whether there are no MLPs.
+    parallel: Whether attention and MLP both read `resid_pre` (GPT-J, NeoX).
+    act: Activation function of the MLP, see `ACTIVATIONS`.
+    gated: Whether the MLP is `W_out (act(x W_gate) * x W_in)`.
+    qkv_bias: Whether queries, keys and values have biases.
+    attn_out_bias: Whether the attention output has a bias.
+    mlp_bias: Whether the MLP has biases.
+    unembed_bias: Whether the unembedding has a bias.
+    tied: Whether the unembedding is the embedding's transpose.
+    embed_scale: Factor on the token embedding (Gemma: `width ** 0.5`).
+    final_norm: Whether a norm stands before the unembedding.
+    dtype: Of activations and of matrix products. Norms, scores and logits are kept in
+      float32 at least.
+    param_dtype: Of the parameters when they are made.
+  """
+
+  vocab_size: int
+  width: int
+  layers: int
+  heads: int
+  head_dim: int
+  kv_heads: int = 0
+  mlp_width: int = 0
+  context: int = 1024
+  norm: str = 'layernorm'
+  norm_placement: str = 'pre'
+  norm_eps: float = 1e-5
+  positions: str = 'learned'
+  rotary_dim: int = 0
+  rotary_base: float | tuple[float, ...] = 10_000.0
+  rotary_interleaved: bool = False
+  causal: bool = True
+  attn_scale: float | None = None
+  attn_softcap: float | None = None
+  logit_softcap: float | None = None
+  windows: int | tuple[int | None, ...] | None = None
+  qk_norm: bool = False
+  attn_only: bool = False
+  parallel: bool = False
+  act: str = 'gelu'
+  gated: bool = False
+  qkv_bias: bool = True
+  attn_out_bias: bool = True
+  mlp_bias: bool = True
+  unembed_bias: bool = False
+  tied: bool = False
+  embed_scale: float = 1.0
+  final_norm: bool = True
+  dtype: str = 'float32'
+  param_dtype: str = 'float32'
+
+  def __post_init__(self):
+    """Fills in what is derived and refuses what makes no sense."""
+    set_ = object.__setattr__
+    set_(self, 'kv_heads', self.kv_heads or self.heads)
+    set_(self, 'rotary_dim', self.rotary_dim or self.head_dim)
+    for name in ('windows', 'rotary_base'):
+      if isinstance(getattr(self, name), list):
+        set_(self, name, tuple(getattr(self, name)))
+    problems = _choice_problems(self) + _number_problems(self)
+    if problems:
+      raise ValueError('TransformerConfig: ' + ' '.join(problems))
+
+  def to_dict(self) -> dict[str, Any]:
+    """The fields as JSON-able values."""
+    return dataclasses.asdict(self)
+
+  @classmethod
+  def from_dict(cls, fields: Mapping[str, Any]) -> 'TransformerConfig':
+    """A config from the dict that `to_dict` makes.
+
+    Args:
+      fields: Field → value; fields left out take their defaults.
+
+    Returns:
+      The config.
+
+    Raises:
+      ValueError: if a field is unknown or its value makes no sense.
+    """
+    names = [f.name for f in dataclasses.fields(cls)]
+    for name in fields:
+      if name not in names:
+        raise ValueError(unknown('field of TransformerConfig', name, names))
+    return cls(**fields)
+
+
+def _choice_problems(cfg: TransformerConfig) -> list[str]:
+  choices = {
+    'norm': NORMS,
+    'norm_placement': NORM_PLACEMENTS,
+    'positions': POSITIONS,
+    'act': ACTIVATIONS,
+    'dtype': DTYPES,
+    'param_dtype': DTYPES,
+  }
+  return [
+    unknown(name, getattr(cfg, name), allowed)
+    for name, allowed in choices.items()
+    if getattr(cfg, name) not in allowed
+  ]
+
+
+def _number_problems(cfg: TransformerConfig) -> list[str]:
+  problems = [
+    f'{name}={getattr(cfg, name)} must be at least 1.'
+    for name in ('vocab_size', 'width', 'layers', 'heads', 'head_dim', 'context')
+    if getattr(cfg, name) < 1
+  ]
+  if not cfg.attn_only and cfg.mlp_width < 1:
+    problems.append(
+      f'mlp_width={cfg.mlp_width}: give the width of the MLP, or attn_only=True.'
+    )
+  if cfg.heads % cfg.kv_heads:
+    problems.append(f'kv_heads={cfg.kv_heads} must divide heads={cfg.heads}.')
+  fits = cfg.rotary_dim % 2 == 0 and cfg.rotary_dim <= cfg.head_dim
+  if cfg.positions == 'rotary' and not fits:
+    problems.append(
+      f'rotary_dim={cfg.rotary_dim} must be even and at most head_dim={cfg.head_dim}.'
+    )
+  for name in ('windows', 'rotary_base'):
+    value = getattr(cfg, name)
+    if isinstance(value, tuple) and len(value) != cfg.layers:
+      problems.append(
+        f'{name} has {len(value)} entries for {cfg.layers} layers; give one, or one '
+        'per layer.'
+      )
+  return problems

@@ -1,0 +1,207 @@
+"""The handful of primitives that blocks are made of, with the head axis in the weights.
+
+Parameters have TransformerLens's names and orders: `W_Q [H, D, K]`, `W_O [H, K, D]`,
+`W_in [D, M]`, `W_E [V, D]`, `W_U [D, V]`; the model stacks a layer axis in front.
+"""
+
+from collections.abc import Callable, Sequence
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from interp_jax.models.config import TransformerConfig
+from interp_jax.models.taps import Tap
+
+
+def wide(dtype: jnp.dtype | str) -> jnp.dtype:
+  """The dtype for what must not be rounded to 16 bits: float32 at least."""
+  return jnp.promote_types(dtype, jnp.float32)
+
+
+def weight(
+  module: nn.Module, name: str, shape: Sequence[int], std: float, cfg: TransformerConfig
+) -> jax.Array:
+  """A normally initialised parameter, in the compute dtype."""
+  init = nn.initializers.normal(std) if std else nn.initializers.zeros
+  value = module.param(name, init, tuple(shape), jnp.dtype(cfg.param_dtype))
+  return value.astype(cfg.dtype)
+
+
+def writer_std(fan_in: int, cfg: TransformerConfig) -> float:
+  """Initial deviation of weights that write to the residual stream.
+
+  Scaled by `1 / sqrt(2 L)` so that the stream's variance does not grow with depth
+  (Radford et al. 2019, GPT-2, section 2.3).
+  """
+  return 1 / math.sqrt(2 * cfg.layers * fan_in)
+
+
+class Norm(nn.Module):
+  """LayerNorm or RMSNorm over the last axis, or nothing, with its two sites."""
+
+  cfg: TransformerConfig
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, '*b X'], tap: Tap, name: str
+  ) -> Float[Array, '*b X']:
+    """The normed activation; sites `name.scale` and `name.normalized`."""
+    if self.cfg.norm == 'none':
+      return x
+    y = x.astype(wide(x.dtype))
+    if self.cfg.norm == 'layernorm':
+      y = y - y.mean(-1, keepdims=True)
+    mean_square = jnp.mean(y * y, -1, keepdims=True)
+    y = y / tap(f'{name}.scale', jnp.sqrt(mean_square + self.cfg.norm_eps))
+    dtype = jnp.dtype(self.cfg.param_dtype)
+    y = y * self.param('w', nn.initializers.ones, x.shape[-1:], dtype)
+    if self.cfg.norm == 'layernorm':
+      y = y + self.param('b', nn.initializers.zeros, x.shape[-1:], dtype)
+    return tap(f'{name}.normalized', y.astype(x.dtype))
+
+
+class HeadNorm(nn.Module):
+  """RMSNorm over each head's width, for queries and keys (Qwen 3, Gemma 3)."""
+
+  cfg: TransformerConfig
+
+  @nn.compact
+  def __call__(self, x: Float[Array, 'B T H K']) -> Float[Array, 'B T H K']:
+    """The normed queries or keys."""
+    y = x.astype(wide(x.dtype))
+    y = y * jax.lax.rsqrt(jnp.mean(y * y, -1, keepdims=True) + self.cfg.norm_eps)
+    w = self.param(
+      'w', nn.initializers.ones, x.shape[-1:], jnp.dtype(self.cfg.param_dtype)
+    )
+    return (y * w).astype(x.dtype)
+
+
+class Embed(nn.Module):
+  """Token embedding `W_E [V, D]`, also the unembedding of tied models."""
+
+  cfg: TransformerConfig
+
+  def setup(self):
+    """Makes `W_E`."""
+    cfg = self.cfg
+    self.table = weight(self, 'W_E', (cfg.vocab_size, cfg.width), cfg.width**-0.5, cfg)
+
+  def __call__(self, tokens: Int[Array, 'B T']) -> Float[Array, 'B T D']:
+    """The tokens' vectors, scaled by `embed_scale`."""
+    return self.table[tokens] * jnp.asarray(self.cfg.embed_scale, self.cfg.dtype)
+
+  def attend(self, x: Float[Array, 'B P D']) -> Float[Array, 'B P V']:
+    """Logits against the same table."""
+    return jnp.einsum(
+      'bpd,vd->bpv', x, self.table, preferred_element_type=wide(x.dtype)
+    )
+
+
+class PosEmbed(nn.Module):
+  """Learned position embedding `W_pos [context, D]`."""
+
+  cfg: TransformerConfig
+
+  @nn.compact
+  def __call__(self, positions: Int[Array, 'B T']) -> Float[Array, 'B T D']:
+    """The positions' vectors."""
+    cfg = self.cfg
+    table = weight(self, 'W_pos', (cfg.context, cfg.width), cfg.width**-0.5, cfg)
+    return table[positions]
+
+
+class Unembed(nn.Module):
+  """Unembedding `W_U [D, V]`."""
+
+  cfg: TransformerConfig
+
+  @nn.compact
+  def __call__(self, x: Float[Array, 'B P D']) -> Float[Array, 'B P V']:
+    """The logits, in float32 at least."""
+    cfg = self.cfg
+    table = weight(self, 'W_U', (cfg.width, cfg.vocab_size), cfg.width**-0.5, cfg)
+    logits = jnp.einsum('bpd,dv->bpv', x, table, preferred_element_type=wide(x.dtype))
+    if cfg.unembed_bias:
+      logits = logits + weight(self, 'b_U', (cfg.vocab_size,), 0.0, cfg)
+    return logits
+
+
+def soft_cap(x: jax.Array, cap: float | None) -> jax.Array:
+  """`cap tanh(x / cap)`, or x for None (Gemma 2, arXiv:2408.00118)."""
+  return x if cap is None else cap * jnp.tanh(x / cap)
+
+
+def rotary_frequencies(cfg: TransformerConfig, base: float) -> Float[Array, ' half']:
+  """Angle per position of each rotated pair: `base ** (-2 i / rotary_dim)`."""
+  exponent = jnp.arange(0, cfg.rotary_dim, 2, wide(cfg.dtype)) / cfg.rotary_dim
+  return jnp.asarray(base, exponent.dtype) ** -exponent
+
+
+def rotate(
+  x: Float[Array, 'B T H K'],
+  positions: Int[Array, 'B T'],
+  frequencies: Float[Array, ' half'],
+  interleaved: bool,
+) -> Float[Array, 'B T H K']:
+  """Rotary positions (Su et al. 2021, arXiv:2104.09864).
+
+  Args:
+    x: Queries or keys.
+    positions: Their positions; a batch axis of 1 serves all rows.
+    frequencies: Angle per position of each pair; twice as many leading entries of the
+      head are rotated, the others left as they are.
+    interleaved: Whether pairs are neighbours or halves apart.
+
+  Returns:
+    The rotated queries or keys.
+  """
+  half = frequencies.shape[0]
+  angle = positions[:, :, None, None] * frequencies
+  cos, sin = jnp.cos(angle), jnp.sin(angle)
+  turned, rest = x[..., : 2 * half].astype(angle.dtype), x[..., 2 * half :]
+  if interleaved:
+    one, two = turned[..., 0::2], turned[..., 1::2]
+  else:
+    one, two = turned[..., :half], turned[..., half:]
+  parts = [one * cos - two * sin, two * cos + one * sin]
+  if interleaved:
+    turned = jnp.stack(parts, -1).reshape(turned.shape)
+  else:
+    turned = jnp.concatenate(parts, -1)
+  return jnp.concatenate([turned.astype(x.dtype), rest], -1)
+
+
+def alibi_slopes(heads: int) -> Float[Array, ' H']:
+  """Slope of each head's linear bias (Press et al. 2021, arXiv:2108.12409).
+
+  A geometric series from `2 ** (-8 / n)` for a power of two n; other numbers of heads
+  take every second slope of the next power of two for the rest.
+  """
+
+  def series(n: int) -> list[float]:
+    return [2 ** (-8 * (i + 1) / n) for i in range(n)]
+
+  power = 2 ** math.floor(math.log2(heads))
+  extra = series(2 * power)[0::2][: heads - power]
+  return jnp.array(series(power) + extra)
+
+
+def activation(name: str) -> Callable[[jax.Array], jax.Array]:
+  """The activation function of a name in `ACTIVATIONS`.
+
+  SoLU is `x softmax(x)` (Elhage et al. 2022, "Softmax Linear Units"); the norm that
+  follows it in `solu_ln` belongs to the MLP.
+  """
+  return {
+    'relu': jax.nn.relu,
+    'relu2': lambda x: jnp.square(jax.nn.relu(x)),
+    'gelu': lambda x: jax.nn.gelu(x, approximate=False),
+    'gelu_tanh': lambda x: jax.nn.gelu(x, approximate=True),
+    'gelu_quick': lambda x: x * jax.nn.sigmoid(1.702 * x),
+    'silu': jax.nn.silu,
+    'solu': lambda x: x * jax.nn.softmax(x, -1),
+    'solu_ln': lambda x: x * jax.nn.softmax(x, -1),
+  }[name]

@@ -1,0 +1,365 @@
+"""The model: one pure function of parameters, tokens and edits."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+
+from interp_jax import edits as edits_lib
+from interp_jax.models import primitives
+from interp_jax.models.block import Block, Geometry, KeysValues
+from interp_jax.models.config import TransformerConfig
+from interp_jax.models.taps import Tap
+
+Acts = dict[str, jax.Array]
+# Wider than any sequence: the window of a layer that sees everything.
+_NO_WINDOW = 2**30
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cache:
+  """Keys and values of the tokens run so far, for all layers.
+
+  Attributes:
+    layers: Keys and values, `[L, B, S, G, K]`, S the most tokens it can hold.
+    positions: Position of each cached token, `[B, S]`.
+    valid: Whether each slot holds a token that is not padding, `[B, S]`.
+    length: Number of slots filled.
+  """
+
+  layers: KeysValues
+  positions: jax.Array
+  valid: jax.Array
+  length: jax.Array
+
+
+def empty_cache(cfg: TransformerConfig, batch: int, size: int) -> Cache:
+  """A cache that can hold `size` tokens of each of `batch` sequences."""
+  shape = (cfg.layers, batch, size, cfg.kv_heads, cfg.head_dim)
+  return Cache(
+    layers=KeysValues(jnp.zeros(shape, cfg.dtype), jnp.zeros(shape, cfg.dtype)),
+    positions=jnp.zeros((batch, size), jnp.int32),
+    valid=jnp.zeros((batch, size), bool),
+    length=jnp.zeros((), jnp.int32),
+  )
+
+
+class Transformer(nn.Module):
+  """A transformer whose every activation is returned and can be edited.
+
+  `logits, acts = model.apply({'params': params}, tokens, edits)`. The layers'
+  parameters are stacked on a leading axis and scanned over, so `params['blocks']`,
+  `acts` and layered edits all lead with `L`, and compile time does not grow with depth.
+
+  Attributes:
+    cfg: Shape and options.
+    unroll: Whether to lay the layers out one after the other in the compiled program
+      instead of looping over them: the same numbers, slower to compile, and on CPUs a
+      third faster to train.
+  """
+
+  cfg: TransformerConfig
+  unroll: bool = False
+
+  def setup(self):
+    """Names the parameters."""
+    cfg = self.cfg
+    self.embed = primitives.Embed(cfg)
+    if cfg.positions in ('learned', 'shortformer'):
+      self.pos_embed = primitives.PosEmbed(cfg)
+    self.blocks = self.param('blocks', _init_blocks, cfg)
+    if cfg.final_norm:
+      self.ln_final = primitives.Norm(cfg)
+    if not cfg.tied:
+      self.unembed = primitives.Unembed(cfg)
+
+  def __call__(
+    self,
+    tokens: Int[Array | np.ndarray, 'B T'] | None,
+    edits: edits_lib.Edits | None = None,
+    *,
+    mask: Bool[Array | np.ndarray, 'B T'] | None = None,
+    resid: Float[Array | np.ndarray, 'B T D'] | None = None,
+    start: Any = None,
+    stop: Any = None,
+    logit_positions: Int[Array | np.ndarray, '*b P'] | None = None,
+  ) -> tuple[Float[Array, 'B P V'], Acts]:
+    """Runs the model, or the layers from `start` to `stop` of it.
+
+    Args:
+      tokens: The tokens; None if `resid` is given.
+      edits: What to do to activations on their way: site → edit or edits.
+      mask: False at padding, which may stand on either side. None: no padding.
+      resid: A residual stream to start from instead of the tokens' embeddings.
+      start: First layer to run; may be traced. None for 0.
+      stop: Layer to stop before; may be traced. None for all. The final norm and the
+        unembedding read the stream as it is then.
+      logit_positions: Positions to unembed, `[P]` or `[B, P]`; None for all.
+
+    Returns:
+      Logits `[B, P, V]` (float32 at least), and `acts`: site → activation after its
+      edits, `[L, B, T, ...]` inside the layers. Layers outside `start..stop` hold
+      zeros. Under `jit`, what is not returned is not kept.
+
+    Raises:
+      ValueError: if edits, shapes or arguments do not fit the model.
+    """
+    given = _check_input(self.cfg, tokens, resid)
+    batch, length = given.shape[:2]
+    prepared = edits_lib.prepare(edits, self.cfg, batch, length)
+    tap = Tap(prepared.top)
+    positions = _positions(mask, length)
+    x = self._enter(tokens, resid, positions, tap)
+    valid = None if mask is None else jnp.asarray(mask)
+    geometry = self._geometry(positions, positions, valid, 0, tap)
+    span = None if start is None and stop is None else (start, stop)
+    x, acts, _ = self._layers(x, prepared, geometry, None, span)
+    return self._leave(x, logit_positions, tap), tap.acts | acts
+
+  def extend(
+    self,
+    tokens: Int[Array | np.ndarray, 'B T'],
+    cache: Cache,
+    edits: edits_lib.Edits | None = None,
+    *,
+    mask: Bool[Array | np.ndarray, 'B T'] | None = None,
+    logit_positions: Int[Array | np.ndarray, '*b P'] | None = None,
+  ) -> tuple[Float[Array, 'B P V'], Acts, Cache]:
+    """Runs further tokens against cached keys and values.
+
+    Args:
+      tokens: The tokens that follow those in the cache.
+      cache: From `empty_cache` or an earlier call. It must have room: slots past its
+        size are not checked, since its length is traced.
+      edits: Addressed to these tokens: `T` is their number, `S` the cache's size.
+      mask: False at padding.
+      logit_positions: As in `__call__`.
+
+    Returns:
+      Logits, acts (scores and patterns are over all `S` slots), and the cache with
+      these tokens.
+
+    Raises:
+      ValueError: if edits or shapes do not fit, or the model is not causal.
+    """
+    if not self.cfg.causal:
+      raise ValueError('extend: a bidirectional model cannot be run token by token.')
+    batch, length = _check_input(self.cfg, tokens, None).shape
+    size = cache.valid.shape[1]
+    prepared = edits_lib.prepare(edits, self.cfg, batch, length, size)
+    tap = Tap(prepared.top)
+    valid = jnp.ones((batch, length), bool) if mask is None else jnp.asarray(mask)
+    positions = cache.valid.sum(1, keepdims=True) + _positions(valid, length)
+    put = jax.lax.dynamic_update_slice_in_dim
+    cache = dataclasses.replace(
+      cache,
+      positions=put(cache.positions, positions, cache.length, 1),
+      valid=put(cache.valid, valid, cache.length, 1),
+    )
+    x = self._enter(tokens, None, positions, tap)
+    geometry = self._geometry(
+      positions, cache.positions, cache.valid, cache.length, tap
+    )
+    x, acts, layers = self._layers(x, prepared, geometry, cache.layers, None)
+    cache = dataclasses.replace(cache, layers=layers, length=cache.length + length)
+    return self._leave(x, logit_positions, tap), tap.acts | acts, cache
+
+  def _enter(
+    self, tokens: Any, resid: Any, positions: jax.Array, tap: Tap
+  ) -> jax.Array:
+    cfg = self.cfg
+    if resid is not None:
+      return jnp.asarray(resid, cfg.dtype)
+    x = tap('embed', self.embed(jnp.asarray(tokens)))
+    if cfg.positions == 'learned':
+      shape = (*x.shape[:2], cfg.width)
+      x = x + tap('pos_embed', jnp.broadcast_to(self.pos_embed(positions), shape))
+    return x
+
+  def _geometry(
+    self,
+    positions: jax.Array,
+    key_positions: jax.Array,
+    key_valid: jax.Array | None,
+    slot: Any,
+    tap: Tap,
+  ) -> Geometry:
+    """Who may attend to whom; `slot` is where the queries stand among the keys."""
+    cfg = self.cfg
+    distance = positions[:, :, None] - key_positions[:, None, :]
+    queries = slot + jnp.arange(positions.shape[1])
+    allowed = jnp.ones(distance.shape[1:], bool)
+    if cfg.causal:
+      allowed = jnp.arange(key_positions.shape[1]) <= queries[:, None]
+    allowed = allowed[None]
+    if key_valid is not None:
+      allowed = allowed & key_valid[:, None, :]
+    shared = None
+    if cfg.positions == 'shortformer':
+      shared = tap('pos_embed', self.pos_embed(positions))
+    return Geometry(positions, distance, allowed, slot, shared)
+
+  def _layers(
+    self,
+    x: jax.Array,
+    prepared: edits_lib.Prepared,
+    geometry: Geometry,
+    cache: KeysValues | None,
+    span: tuple[Any, Any] | None,
+  ) -> tuple[jax.Array, Acts, Any]:
+    cfg = self.cfg
+    block = Block(cfg, parent=None)
+    start, stop = span or (None, None)
+    start = 0 if start is None else start
+    stop = cfg.layers if stop is None else stop
+
+    def body(resid, xs):
+      def run(resid):
+        tap = Tap(edits_lib.join(xs['edits'], prepared.shared), xs['index'])
+        here = dataclasses.replace(
+          geometry,
+          allowed=geometry.allowed & (jnp.abs(geometry.distance) < xs['window']),
+          frequencies=xs['frequencies'],
+        )
+        variables = {'params': xs['params']}
+        resid, new = block.apply(variables, resid, tap, here, xs['cache'])
+        return resid, (tap.acts, new)
+
+      if span is None:
+        return run(resid)
+      kept = jax.tree.map(jnp.zeros_like, jax.eval_shape(run, resid)[1])
+      inside = (start <= xs['index']) & (xs['index'] < stop)
+      return jax.lax.cond(inside, run, lambda r: (r, kept), resid)
+
+    xs = {
+      'params': self.blocks,
+      'edits': prepared.scanned,
+      'index': jnp.arange(cfg.layers),
+      'cache': cache,
+      **_layer_constants(cfg),
+    }
+    x, (acts, new) = jax.lax.scan(body, x, xs, length=cfg.layers, unroll=self.unroll)
+    return x, acts, new
+
+  def _leave(self, x: jax.Array, logit_positions: Any, tap: Tap) -> jax.Array:
+    cfg = self.cfg
+    if cfg.final_norm:
+      x = self.ln_final(x, tap, 'ln_final')
+    if logit_positions is not None:
+      at = jnp.asarray(logit_positions)
+      at = jnp.broadcast_to(at, (x.shape[0], at.shape[-1]))
+      x = jnp.take_along_axis(x, at[..., None], axis=1)
+    logits = self.embed.attend(x) if cfg.tied else self.unembed(x)
+    return primitives.soft_cap(logits, cfg.logit_softcap)
+
+
+def init_params(model: Transformer, seed: int = 0) -> dict[str, Any]:
+  """Random parameters, a nested dict of arrays.
+
+  Args:
+    model: The model.
+    seed: Of the random draws.
+
+  Returns:
+    `params` for `model.apply({'params': params}, ...)`.
+  """
+  tokens = jnp.zeros((1, 1), jnp.int32)
+  return jax.jit(model.init)(jax.random.key(seed), tokens)['params']
+
+
+def truncate(
+  model: Transformer, params: dict[str, Any], layers: int
+) -> tuple[Transformer, dict[str, Any]]:
+  """The model of the first layers only. Do it once, outside `jit`.
+
+  Reading one layer out of a scan runs all layers; a truncated model runs only those
+  that are needed. Its final norm and unembedding read the earlier residual stream.
+
+  Args:
+    model: The model.
+    params: Its parameters.
+    layers: How many layers to keep.
+
+  Returns:
+    The truncated model and its parameters.
+
+  Raises:
+    ValueError: if the model has fewer layers.
+  """
+  cfg = model.cfg
+  if not 1 <= layers <= cfg.layers:
+    raise ValueError(f'truncate: layers={layers}; the model has 1..{cfg.layers}.')
+  per_layer = {
+    name: getattr(cfg, name)[:layers]
+    for name in ('windows', 'rotary_base')
+    if isinstance(getattr(cfg, name), tuple)
+  }
+  short = dataclasses.replace(cfg, layers=layers, **per_layer)
+  blocks = jax.tree.map(lambda leaf: leaf[:layers], params['blocks'])
+  return model.clone(cfg=short), {**params, 'blocks': blocks}
+
+
+def _init_blocks(rng: jax.Array, cfg: TransformerConfig) -> dict[str, Any]:
+  """Parameters of all layers, stacked."""
+  x = jnp.zeros((1, 1, cfg.width), cfg.dtype)
+  positions = jnp.zeros((1, 1), jnp.int32)
+  geometry = Geometry(
+    positions,
+    positions[:, :, None],
+    jnp.ones((1, 1, 1), bool),
+    frequencies=primitives.rotary_frequencies(cfg, 1.0),
+  )
+  block = Block(cfg, parent=None)
+
+  def init(key: jax.Array) -> dict[str, Any]:
+    return block.init(key, x, Tap({}), geometry)['params']
+
+  return jax.vmap(init)(jax.random.split(rng, cfg.layers))
+
+
+def _layer_constants(cfg: TransformerConfig) -> dict[str, jax.Array | None]:
+  """What differs by layer besides the parameters, `[L, ...]`."""
+  windows = cfg.windows if isinstance(cfg.windows, tuple) else (cfg.windows,)
+  windows = np.array([w or _NO_WINDOW for w in windows], np.int32)
+  frequencies = None
+  if cfg.positions == 'rotary':
+    bases = np.broadcast_to(np.array(cfg.rotary_base, float), (cfg.layers,))
+    frequencies = jnp.stack([primitives.rotary_frequencies(cfg, b) for b in bases])
+  return {
+    'window': jnp.broadcast_to(jnp.asarray(windows), (cfg.layers,)),
+    'frequencies': frequencies,
+  }
+
+
+def _positions(mask: Any, length: int) -> Int[Array, 'B T']:
+  """Positions counted over tokens that are not padding; `[1, T]` without a mask."""
+  if mask is None:
+    return jnp.arange(length)[None]
+  return jnp.maximum(jnp.cumsum(jnp.asarray(mask), 1) - 1, 0)
+
+
+def _check_input(cfg: TransformerConfig, tokens: Any, resid: Any) -> Any:
+  if (tokens is None) == (resid is None):
+    raise ValueError(
+      'Give either tokens [B, T] or resid [B, T, D]; '
+      f'got {"neither" if tokens is None else "both"}.'
+    )
+  given = jnp.asarray(tokens if resid is None else resid)
+  rank = 2 if resid is None else 3
+  if given.ndim != rank or (rank == 3 and given.shape[-1] != cfg.width):
+    want = (
+      'tokens must be [B, T]' if rank == 2 else f'resid must be [B, T, {cfg.width}]'
+    )
+    raise ValueError(f'{want}; got shape {given.shape}.')
+  learned = cfg.positions in ('learned', 'shortformer')
+  if learned and given.shape[1] > cfg.context:
+    raise ValueError(
+      f'{given.shape[1]} positions, but the model has embeddings for {cfg.context}. '
+      'Give shorter sequences.'
+    )
+  return given

@@ -1,0 +1,38 @@
+"""Meshes and what lies where on them: sharding from outside the model.
+
+A model never hears of a mesh. A program is sharded by placing its inputs:
+
+    mesh = make_mesh(model=2)  # all devices, two of them to each copy of the model
+    params = place(mesh, TRANSFORMER_RULES, params)
+    tokens = shard_batch(mesh, tokens)
+
+and `jax.jit` carries the placement through. The axes are `data` (examples) and
+`model` (heads, neurons, vocabulary). Meshes are handed over explicitly and have axes
+of type `AxisType.Auto`: XLA chooses the collectives.
+"""
+
+from interp_jax.sharding.batch import replicate, shard_batch
+from interp_jax.sharding.mesh import DATA, MODEL, make_mesh
+from interp_jax.sharding.rules import (
+  TRANSFORMER_RULES,
+  Rules,
+  place,
+  shardings,
+  spec_tree,
+)
+from interp_jax.sharding.simulated import simulate_devices, simulated_env
+
+__all__ = [
+  'DATA',
+  'MODEL',
+  'TRANSFORMER_RULES',
+  'Rules',
+  'make_mesh',
+  'place',
+  'replicate',
+  'shard_batch',
+  'shardings',
+  'simulate_devices',
+  'simulated_env',
+  'spec_tree',
+]

@@ -1,0 +1,95 @@
+"""Tiny random models whose every part matters, and comparison of activations."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from interp_jax.core import unknown
+from interp_jax.models import Transformer, TransformerConfig, init_params
+
+TINY = {
+  'vocab_size': 31,
+  'width': 12,
+  'layers': 3,
+  'heads': 4,
+  'head_dim': 4,
+  'mlp_width': 20,
+  'context': 16,
+}
+
+
+def tiny_model(seed: int = 0, **options: Any) -> tuple[Transformer, dict[str, Any]]:
+  """A model small enough to run in milliseconds, with random parameters.
+
+  Args:
+    seed: Of the parameters.
+    **options: Fields of `TransformerConfig` that differ from `TINY` and its defaults.
+
+  Returns:
+    `model, params`.
+  """
+  model = Transformer(TransformerConfig(**{**TINY, **options}))
+  return model, random_params(model, seed)
+
+
+def random_params(
+  model: Transformer, seed: int = 0, std: float = 0.3
+) -> dict[str, Any]:
+  """Parameters that hide no mistake: gains, biases and weights all drawn at random.
+
+  Parameters as they are initialised are nearly zero in places (biases) and one in
+  others (gains), so that a forgotten term or a wrong axis can agree by chance.
+
+  Args:
+    model: The model.
+    seed: Of the draws.
+    std: Deviation of every parameter; gains are around 1.
+
+  Returns:
+    The parameters.
+  """
+  leaves, tree = jax.tree_util.tree_flatten_with_path(init_params(model))
+  keys = jax.random.split(jax.random.key(seed), len(leaves))
+
+  def draw(key: jax.Array, path: Any, leaf: jax.Array) -> jax.Array:
+    mean = 1.0 if path[-1].key == 'w' else 0.0
+    return mean + std * jax.random.normal(key, leaf.shape, leaf.dtype)
+
+  drawn = [draw(key, *item) for key, item in zip(keys, leaves, strict=True)]
+  return tree.unflatten(drawn)
+
+
+def assert_acts_close(
+  actual: Mapping[str, Any],
+  expected: Mapping[str, Any],
+  rtol: float = 1e-5,
+  atol: float = 1e-5,
+) -> None:
+  """Checks that two sets of activations agree at every site.
+
+  Args:
+    actual: Site → activation.
+    expected: Site → activation, with the same sites.
+    rtol: Relative tolerance.
+    atol: Absolute tolerance.
+
+  Raises:
+    AssertionError: if sites differ, or activations do; it names the site.
+  """
+  for site in expected:
+    if site not in actual:
+      raise AssertionError(unknown('site', site, actual))
+  chex.assert_trees_all_close(
+    *({k: _finite(v) for k, v in acts.items()} for acts in (actual, expected)),
+    rtol=rtol,
+    atol=atol,
+  )
+
+
+def _finite(act: Any) -> np.ndarray:
+  """Masked scores are -inf, whose differences are NaN; a finite stand-in compares."""
+  return np.asarray(jnp.nan_to_num(jnp.asarray(act), neginf=-1e30))

@@ -1,0 +1,65 @@
+"""Two real processes, which talk to each other over a socket."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from interp_jax.sharding import simulated_env
+
+PROGRAM = """
+import sys
+
+import jax
+import numpy as np
+
+from interp_jax.sharding import TRANSFORMER_RULES, make_mesh, place, shard_batch
+
+address, index = sys.argv[1], int(sys.argv[2])
+jax.distributed.initialize(address, num_processes=2, process_id=index)
+mesh = make_mesh(model=2)
+rows = np.arange(4).reshape(2, 2) + 4 * index
+batch = shard_batch(mesh, rows)
+params = place(mesh, TRANSFORMER_RULES, {'embed': {'W_E': np.eye(8, 3)}})
+total = jax.jit(lambda w, x: w[x].sum((0, 1)))(params['embed']['W_E'], batch)
+print(dict(mesh.shape), batch.shape, np.asarray(total).tolist())
+jax.distributed.shutdown()
+"""
+
+
+def free_address():
+  with socket.socket() as s:
+    s.bind(('127.0.0.1', 0))
+    return f'127.0.0.1:{s.getsockname()[1]}'
+
+
+@pytest.fixture
+def two_processes():
+  """Runs the program twice, each with two devices; gives both their outputs."""
+  env = os.environ | simulated_env(2)
+  address = free_address()
+  command = [sys.executable, '-c', PROGRAM, address]
+  processes = [
+    subprocess.Popen(
+      [*command, str(index)],
+      env=env,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in range(2)
+  ]
+  try:
+    yield [process.communicate(timeout=120) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+      process.wait()
+
+
+def test_two_processes_share_one_mesh_one_batch_and_one_model(two_processes):
+  for out, err in two_processes:
+    *_, last = ['', *out.splitlines()]  # Gloo writes to the output as well.
+    assert last == "{'data': 2, 'model': 2} (4, 2) [1.0, 1.0, 1.0]", err

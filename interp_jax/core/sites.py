@@ -153,7 +153,12 @@ _ROWS = [
     _has_mlp,
   ),
   Site('resid_post', ('B', 'T', 'D'), True, 'residual stream after the layer'),
-  *_norm_sites('ln_final', False, 'norm before the unembedding', _normed),
+  *_norm_sites(
+    'ln_final',
+    False,
+    'norm before the unembedding',
+    lambda cfg: _normed(cfg) and cfg.final_norm,
+  ),
 ]
 
 SITES: Mapping[str, Site] = {site.name: site for site in _ROWS}

@@ -7,7 +7,6 @@ vector over layers chooses layers. A mask of None means everywhere.
 """
 
 import abc
-from collections.abc import Callable
 import dataclasses
 from typing import Any, TypeVar, dataclass_transform
 
@@ -102,7 +101,10 @@ class Scale(Edit):
 
   def apply(self, act: jax.Array, layer: jax.Array | None) -> jax.Array:
     del layer
-    return _where(self.mask, act * _as(self.factor, act), act)
+    # The factor is masked, not the product: a NaN in it reaches no gradient either.
+    factor = _as(self.factor, act)
+    factor = factor if self.mask is None else jnp.where(self.mask, factor, 1)
+    return jnp.broadcast_to(act * factor, act.shape)
 
 
 @_edit
@@ -176,7 +178,7 @@ class Splice(Edit):
     keep_error: Whether to add the error term.
   """
 
-  fn: Callable[[jax.Array], jax.Array]
+  fn: Any  # Annotated loosely, as trees of edits may hold None in its place.
   layer: Any = None
   mask: Any = addressed(default=None)
   error_of: Any = None

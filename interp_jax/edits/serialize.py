@@ -49,10 +49,20 @@ def register_callable(cls: type) -> type:
   """
   if not dataclasses.is_dataclass(cls):
     raise TypeError(f'register_callable: {cls.__name__} is not a dataclass.')
-  if _CLASSES.get(cls.__name__, cls).__qualname__ != cls.__qualname__:
+  if cls.__name__ in _CLASSES and not _is_registered(cls):
     raise ValueError(f'register_callable: the name {cls.__name__!r} is taken.')
   _CLASSES[cls.__name__] = cls
   return cls
+
+
+def _is_registered(cls: type) -> bool:
+  """Whether this class, or an earlier run of its notebook cell, is registered."""
+  known = _CLASSES.get(cls.__name__)
+  return known is not None and _place(known) == _place(cls)
+
+
+def _place(cls: type) -> tuple[str, str]:
+  return cls.__module__, cls.__qualname__
 
 
 def save(path: str | os.PathLike, edits: Edits) -> None:
@@ -86,18 +96,15 @@ def load(path: str | os.PathLike) -> dict[str, tuple[ops.Edit, ...]]:
     Site → tuple of edits, arrays as numpy.
 
   Raises:
+    FileNotFoundError: if there is no such file.
     ValueError: if the file is not edits, or names a class that is not registered.
   """
-  from safetensors import safe_open
-
-  with safe_open(os.fspath(path), framework='numpy') as file:
-    header = file.metadata() or {}
-    if header.get('format') != FORMAT:
-      raise ValueError(
-        f'{path}: format is {header.get("format")!r}, not {FORMAT!r}: not edits '
-        'written by this version.'
-      )
-    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+  header, tensors = _read(path)
+  if header.get('format') != FORMAT:
+    raise ValueError(
+      f'{path}: format is {header.get("format")!r}, not {FORMAT!r}: not edits '
+      'written by this version.'
+    )
   structure = json.loads(header['structure'])
   return {
     site: tuple(_decode(edit, tensors) for edit in sequence)
@@ -105,18 +112,30 @@ def load(path: str | os.PathLike) -> dict[str, tuple[ops.Edit, ...]]:
   }
 
 
+def _read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+  """The header's metadata and the tensors of a safetensors file."""
+  from safetensors import SafetensorError, safe_open
+
+  try:
+    with safe_open(os.fspath(path), framework='numpy') as file:
+      tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+      return file.metadata() or {}, tensors
+  except SafetensorError as error:
+    raise ValueError(f'{path} is not a safetensors file: {error}.') from error
+
+
 def _encode(value: Any, name: str, tensors: dict[str, np.ndarray]) -> Any:
   if value is None or isinstance(value, bool | int | float | str):
     return value
   if isinstance(value, np.ndarray | np.generic | jax.Array):
-    tensors[name] = np.ascontiguousarray(value)
+    tensors[name] = np.asarray(value, order='C')
     return {'array': name}
   if isinstance(value, list | tuple):
     items = [_encode(v, f'{name}/{i}', tensors) for i, v in enumerate(value)]
     return {'tuple' if isinstance(value, tuple) else 'list': items}
   if isinstance(value, dict):
     return {'dict': {k: _encode(v, f'{name}/{k}', tensors) for k, v in value.items()}}
-  if type(value).__name__ in _CLASSES:
+  if _is_registered(type(value)):
     fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     encoded = {k: _encode(v, f'{name}/{k}', tensors) for k, v in fields.items()}
     return {'class': type(value).__name__, 'fields': encoded}

@@ -8,10 +8,11 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from interp_jax.core import get_site, site_shape
-from interp_jax.edits.ops import Edit
+from interp_jax.edits.ops import Edit, Splice
 
 Edits = Mapping[str, Edit | Sequence[Edit]]
 
@@ -84,6 +85,8 @@ def prepare(
     shape = site_shape(site, cfg, batch, length, keys)
     for edit in sequence:
       _check(site, edit, shape)
+      _check_mask(site, edit)
+      _check_layer(site, edit, cfg.layers)
     if not row.layered:
       top[site] = sequence
       continue
@@ -151,8 +154,8 @@ def _check(site: str, edit: Edit, shape: tuple[int, ...]) -> None:
   for name, value, extra in _addressed_fields(edit):
     given = np.shape(value)
     # ProjectOut's basis [..., R, X] is addressed by all axes but R.
-    own = given[: -1 - extra] + given[-1:] if extra and len(given) > 1 else given
-    if not _broadcasts(own, shape):
+    own = given[: -1 - extra] + given[-1:] if extra else given
+    if len(given) < 2 * extra or not _broadcasts(own, shape):
       kind = type(edit).__name__
       raise ValueError(
         f'{kind}.{name} at site {site!r} has shape {tuple(given)}, which does not '
@@ -160,6 +163,23 @@ def _check(site: str, edit: Edit, shape: tuple[int, ...]) -> None:
         f'[{", ".join(get_site(site).full_axes)}]'
         f'{" (basis: [..., R, X])" if extra else ""}.'
       )
+
+
+def _check_mask(site: str, edit: Edit) -> None:
+  mask = getattr(edit, 'mask', None)
+  if mask is not None and jnp.issubdtype(dtype := jnp.result_type(mask), jnp.inexact):
+    raise ValueError(
+      f'{type(edit).__name__}.mask at site {site!r} is {dtype}, not bool: a mask '
+      'selects. For a share between two values take edits.Interpolate.'
+    )
+
+
+def _check_layer(site: str, edit: Edit, layers: int) -> None:
+  layer = edit.layer if isinstance(edit, Splice) else None
+  if isinstance(layer, int | np.integer) and not 0 <= layer < layers:
+    raise ValueError(
+      f'Splice.layer at site {site!r} is {layer}; the model has layers 0..{layers - 1}.'
+    )
 
 
 def _broadcasts(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:

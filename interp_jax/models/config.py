@@ -20,6 +20,7 @@ ACTIVATIONS = (
   'solu_ln',
 )
 DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
+_COUNTS = ('vocab_size', 'width', 'layers', 'heads', 'head_dim', 'kv_heads', 'context')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,11 +154,20 @@ def _choice_problems(cfg: TransformerConfig) -> list[str]:
   ]
 
 
+def _entries(value: Any) -> tuple:
+  return value if isinstance(value, tuple) else (value,)
+
+
 def _number_problems(cfg: TransformerConfig) -> list[str]:
   problems = [
     f'{name}={getattr(cfg, name)} must be at least 1.'
-    for name in ('vocab_size', 'width', 'layers', 'heads', 'head_dim', 'context')
+    for name in _COUNTS
     if getattr(cfg, name) < 1
+  ]
+  problems += [
+    f'{name}={getattr(cfg, name)}: give positive numbers, or None for none.'
+    for name in ('attn_softcap', 'logit_softcap', 'windows')
+    if any(value is not None and value <= 0 for value in _entries(getattr(cfg, name)))
   ]
   if not cfg.attn_only and cfg.mlp_width < 1:
     problems.append(

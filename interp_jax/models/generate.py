@@ -69,6 +69,12 @@ def generate(
   tokens = jnp.asarray(tokens)
   batch, length = tokens.shape
   total = length + max_new_tokens
+  cfg = model.cfg
+  if cfg.positions in ('learned', 'shortformer') and total > cfg.context:
+    raise ValueError(
+      f'generate: {length} + {max_new_tokens} positions, but the model has embeddings '
+      f'for {cfg.context}. Generate fewer, or shorten the prompt.'
+    )
   traced = isinstance(mask, jax.core.Tracer)
   if mask is not None and not traced and not np.asarray(mask)[:, -1].all():
     raise ValueError('generate: the mask is False at a last token; pad on the left.')

@@ -80,7 +80,7 @@ class HeadNorm(nn.Module):
 
 
 class Embed(nn.Module):
-  """Token embedding `W_E [V, D]`, also the unembedding of tied models."""
+  """Token embedding `W_E [V, D]`; its transpose is the unembedding of tied models."""
 
   cfg: TransformerConfig
 
@@ -92,12 +92,6 @@ class Embed(nn.Module):
   def __call__(self, tokens: Int[Array, 'B T']) -> Float[Array, 'B T D']:
     """The tokens' vectors, scaled by `embed_scale`."""
     return self.table[tokens] * jnp.asarray(self.cfg.embed_scale, self.cfg.dtype)
-
-  def attend(self, x: Float[Array, 'B P D']) -> Float[Array, 'B P V']:
-    """Logits against the same table."""
-    return jnp.einsum(
-      'bpd,vd->bpv', x, self.table, preferred_element_type=wide(x.dtype)
-    )
 
 
 class PosEmbed(nn.Module):
@@ -114,15 +108,18 @@ class PosEmbed(nn.Module):
 
 
 class Unembed(nn.Module):
-  """Unembedding `W_U [D, V]`."""
+  """Unembedding `W_U [D, V]`, its own or (tied models) one that is given."""
 
   cfg: TransformerConfig
 
   @nn.compact
-  def __call__(self, x: Float[Array, 'B P D']) -> Float[Array, 'B P V']:
+  def __call__(
+    self, x: Float[Array, 'B P D'], table: Float[Array, 'D V'] | None = None
+  ) -> Float[Array, 'B P V']:
     """The logits, in float32 at least."""
     cfg = self.cfg
-    table = weight(self, 'W_U', (cfg.width, cfg.vocab_size), cfg.width**-0.5, cfg)
+    if table is None:
+      table = weight(self, 'W_U', (cfg.width, cfg.vocab_size), cfg.width**-0.5, cfg)
     logits = jnp.einsum('bpd,dv->bpv', x, table, preferred_element_type=wide(x.dtype))
     if cfg.unembed_bias:
       logits = logits + weight(self, 'b_U', (cfg.vocab_size,), 0.0, cfg)

@@ -75,8 +75,7 @@ class Transformer(nn.Module):
     self.blocks = self.param('blocks', _init_blocks, cfg)
     if cfg.final_norm:
       self.ln_final = primitives.Norm(cfg)
-    if not cfg.tied:
-      self.unembed = primitives.Unembed(cfg)
+    self.unembed = primitives.Unembed(cfg)
 
   def __call__(
     self,
@@ -109,17 +108,18 @@ class Transformer(nn.Module):
     Raises:
       ValueError: if edits, shapes or arguments do not fit the model.
     """
-    given = _check_input(self.cfg, tokens, resid)
-    batch, length = given.shape[:2]
+    batch, length = _check_input(self.cfg, tokens, resid, mask)
+    span = _span(self.cfg, start, stop)
     prepared = edits_lib.prepare(edits, self.cfg, batch, length)
     tap = Tap(prepared.top)
     positions = _positions(mask, length)
     x = self._enter(tokens, resid, positions, tap)
     valid = None if mask is None else jnp.asarray(mask)
-    geometry = self._geometry(positions, positions, valid, 0, tap)
-    span = None if start is None and stop is None else (start, stop)
+    geometry = self._geometry(positions, positions, valid, 0, batch, tap)
     x, acts, _ = self._layers(x, prepared, geometry, None, span)
-    return self._leave(x, logit_positions, tap), tap.acts | acts
+    logits = self._leave(x, logit_positions, tap)
+    _check_reached(prepared, tap)
+    return logits, tap.acts | acts
 
   def extend(
     self,
@@ -149,12 +149,13 @@ class Transformer(nn.Module):
     """
     if not self.cfg.causal:
       raise ValueError('extend: a bidirectional model cannot be run token by token.')
-    batch, length = _check_input(self.cfg, tokens, None).shape
+    batch, length = _check_input(self.cfg, tokens, None, mask)
     size = cache.valid.shape[1]
     prepared = edits_lib.prepare(edits, self.cfg, batch, length, size)
     tap = Tap(prepared.top)
     valid = jnp.ones((batch, length), bool) if mask is None else jnp.asarray(mask)
-    positions = cache.valid.sum(1, keepdims=True) + _positions(valid, length)
+    before = cache.valid.sum(1, keepdims=True, dtype=jnp.int32)
+    positions = before + _positions(valid, length)
     put = jax.lax.dynamic_update_slice_in_dim
     cache = dataclasses.replace(
       cache,
@@ -163,7 +164,7 @@ class Transformer(nn.Module):
     )
     x = self._enter(tokens, None, positions, tap)
     geometry = self._geometry(
-      positions, cache.positions, cache.valid, cache.length, tap
+      positions, cache.positions, cache.valid, cache.length, batch, tap
     )
     x, acts, layers = self._layers(x, prepared, geometry, cache.layers, None)
     cache = dataclasses.replace(cache, layers=layers, length=cache.length + length)
@@ -177,9 +178,14 @@ class Transformer(nn.Module):
       return jnp.asarray(resid, cfg.dtype)
     x = tap('embed', self.embed(jnp.asarray(tokens)))
     if cfg.positions == 'learned':
-      shape = (*x.shape[:2], cfg.width)
-      x = x + tap('pos_embed', jnp.broadcast_to(self.pos_embed(positions), shape))
+      x = x + self._position_vectors(positions, x.shape[0], tap)
     return x
+
+  def _position_vectors(
+    self, positions: jax.Array, batch: int, tap: Tap
+  ) -> Float[Array, 'B T D']:
+    vectors = self.pos_embed(positions)
+    return tap('pos_embed', jnp.broadcast_to(vectors, (batch, *vectors.shape[1:])))
 
   def _geometry(
     self,
@@ -187,6 +193,7 @@ class Transformer(nn.Module):
     key_positions: jax.Array,
     key_valid: jax.Array | None,
     slot: Any,
+    batch: int,
     tap: Tap,
   ) -> Geometry:
     """Who may attend to whom; `slot` is where the queries stand among the keys."""
@@ -201,7 +208,7 @@ class Transformer(nn.Module):
       allowed = allowed & key_valid[:, None, :]
     shared = None
     if cfg.positions == 'shortformer':
-      shared = tap('pos_embed', self.pos_embed(positions))
+      shared = self._position_vectors(positions, batch, tap)
     return Geometry(positions, distance, allowed, slot, shared)
 
   def _layers(
@@ -214,9 +221,7 @@ class Transformer(nn.Module):
   ) -> tuple[jax.Array, Acts, Any]:
     cfg = self.cfg
     block = Block(cfg, parent=None)
-    start, stop = span or (None, None)
-    start = 0 if start is None else start
-    stop = cfg.layers if stop is None else stop
+    start, stop = span or (0, cfg.layers)
 
     def body(resid, xs):
       def run(resid):
@@ -254,7 +259,7 @@ class Transformer(nn.Module):
       at = jnp.asarray(logit_positions)
       at = jnp.broadcast_to(at, (x.shape[0], at.shape[-1]))
       x = jnp.take_along_axis(x, at[..., None], axis=1)
-    logits = self.embed.attend(x) if cfg.tied else self.unembed(x)
+    logits = self.unembed(x, self.embed.table.T if cfg.tied else None)
     return primitives.soft_cap(logits, cfg.logit_softcap)
 
 
@@ -339,11 +344,36 @@ def _layer_constants(cfg: TransformerConfig) -> dict[str, jax.Array | None]:
 def _positions(mask: Any, length: int) -> Int[Array, 'B T']:
   """Positions counted over tokens that are not padding; `[1, T]` without a mask."""
   if mask is None:
-    return jnp.arange(length)[None]
-  return jnp.maximum(jnp.cumsum(jnp.asarray(mask), 1) - 1, 0)
+    return jnp.arange(length, dtype=jnp.int32)[None]
+  return jnp.maximum(jnp.cumsum(jnp.asarray(mask), 1, jnp.int32) - 1, 0)
 
 
-def _check_input(cfg: TransformerConfig, tokens: Any, resid: Any) -> Any:
+def _span(cfg: TransformerConfig, start: Any, stop: Any) -> tuple[Any, Any] | None:
+  """The layers to run; None for all, which needs no conditional."""
+  if start is None and stop is None:
+    return None
+  first, end = 0 if start is None else start, cfg.layers if stop is None else stop
+  known = isinstance(first, int) and isinstance(end, int)
+  if known and not 0 <= first <= end <= cfg.layers:
+    raise ValueError(
+      f'start={start}, stop={stop}: need 0 <= start <= stop <= {cfg.layers} layers.'
+    )
+  return first, end
+
+
+def _check_reached(prepared: edits_lib.Prepared, tap: Tap) -> None:
+  missed = sorted(prepared.top.keys() - tap.acts.keys())
+  if missed:
+    raise ValueError(
+      f'A run from resid does not pass {", ".join(missed)}: leave out those edits, or '
+      'run from tokens.'
+    )
+
+
+def _check_input(
+  cfg: TransformerConfig, tokens: Any, resid: Any, mask: Any
+) -> tuple[int, int]:
+  """The batch size and the number of positions of a fitting input."""
   if (tokens is None) == (resid is None):
     raise ValueError(
       'Give either tokens [B, T] or resid [B, T, D]; '
@@ -362,4 +392,8 @@ def _check_input(cfg: TransformerConfig, tokens: Any, resid: Any) -> Any:
       f'{given.shape[1]} positions, but the model has embeddings for {cfg.context}. '
       'Give shorter sequences.'
     )
-  return given
+  if mask is not None and np.shape(mask) != given.shape[:2]:
+    raise ValueError(
+      f'mask must be [B, T] = {given.shape[:2]}; got shape {np.shape(mask)}.'
+    )
+  return given.shape[0], given.shape[1]

@@ -1,0 +1,1 @@
+"""Configurations: literals only, one file to a run."""

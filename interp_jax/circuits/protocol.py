@@ -1,0 +1,32 @@
+"""What this room asks of a model: the one pure function, and nothing else."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+Tokens = Int[Array | np.ndarray, 'B T']
+Acts = Mapping[str, Any]
+
+
+@runtime_checkable
+class Model(Protocol):
+  """Anything with `apply({'params': params}, tokens, edits) -> (logits, acts)`.
+
+  The model is a static argument of compiled functions: it must be hashable, and equal
+  models must be the same function of their parameters (Flax modules are).
+
+  Keyword arguments are passed only where they are asked for: `mask` `[B, T]` (padding),
+  `logit_positions` `[B, P]` (unembed only these), and, for restarts, `start` (the first
+  layer to compute, traced) with `resid` `[B, T, D]` (the residual stream before it)
+  in the place of tokens.
+  """
+
+  def apply(
+    self,
+    variables: Mapping[str, Any],
+    tokens: Tokens | None,
+    edits: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+  ) -> tuple[Float[Array, 'B P V'], Acts]: ...

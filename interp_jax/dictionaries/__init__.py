@@ -1,0 +1,92 @@
+"""Sparse dictionaries: what an activation is made of, learned and measured.
+
+A dictionary is three independent choices: a *wiring* (what it reads and writes), an
+*activation* (from pre-activations to codes) and an *objective* (squared error plus
+terms). All combinations train through one loop, on the rows of a store or any iterator
+of arrays, and the result is a pytree that can be called and spliced into a model:
+
+    config = DictionaryConfig(width=192, features=1536, activation=TopK(32))
+    result = train_on_store(config, TrainerConfig(steps=2000), reader, workdir)
+    result.dictionary.encode(x)                                    # [..., F]
+    edits = {'resid_post': Splice(result.dictionary, layer=1)}
+"""
+
+from interp_jax.dictionaries.activation import ACTIVATIONS, ReLU, TopK
+from interp_jax.dictionaries.config import DictionaryConfig
+from interp_jax.dictionaries.dictionary import (
+  Dictionary,
+  load,
+  load_metadata,
+  save,
+)
+from interp_jax.dictionaries.features import (
+  Examples,
+  clarity,
+  clearest,
+  promoted_tokens,
+  strongest_examples,
+)
+from interp_jax.dictionaries.geometry import cosines, matched_cosine, max_cosine
+from interp_jax.dictionaries.initial import InputScale, geometric_median, measure
+from interp_jax.dictionaries.metrics import Metrics, evaluate, split
+from interp_jax.dictionaries.objective import L1, TERMS, AuxK, terms_from_dict
+from interp_jax.dictionaries.recovered import Recovered, recovered
+from interp_jax.dictionaries.rows import ArrayBatches
+from interp_jax.dictionaries.trainer import (
+  DICTIONARY_RULES,
+  DictionaryState,
+  TrainerConfig,
+  TrainResult,
+  export,
+  init_state,
+  make_step,
+  sample_of,
+  train,
+  train_on_store,
+)
+from interp_jax.dictionaries.wiring import WIRINGS, Autoencoder, SparseCodes
+
+__all__ = [
+  'ACTIVATIONS',
+  'DICTIONARY_RULES',
+  'L1',
+  'TERMS',
+  'WIRINGS',
+  'ArrayBatches',
+  'Autoencoder',
+  'AuxK',
+  'Dictionary',
+  'DictionaryConfig',
+  'DictionaryState',
+  'Examples',
+  'InputScale',
+  'Metrics',
+  'ReLU',
+  'Recovered',
+  'SparseCodes',
+  'TopK',
+  'TrainResult',
+  'TrainerConfig',
+  'clarity',
+  'clearest',
+  'cosines',
+  'evaluate',
+  'export',
+  'geometric_median',
+  'init_state',
+  'load',
+  'load_metadata',
+  'make_step',
+  'matched_cosine',
+  'max_cosine',
+  'measure',
+  'promoted_tokens',
+  'recovered',
+  'sample_of',
+  'save',
+  'split',
+  'strongest_examples',
+  'terms_from_dict',
+  'train',
+  'train_on_store',
+]

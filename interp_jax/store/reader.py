@@ -1,0 +1,192 @@
+"""Reading a finished dataset."""
+
+from collections.abc import Callable, Sequence
+import os
+from typing import Any
+
+from jaxtyping import Int
+import numpy as np
+
+from interp_jax.core import unknown
+from interp_jax.store.arrays import Damage, StoredArray, open_arrays
+from interp_jax.store.batches import Batches, Order
+from interp_jax.store.folder import Folder
+from interp_jax.store.manifest import Manifest, read_manifest
+from interp_jax.store.schema import PROVENANCE
+from interp_jax.store.statistics import Statistics
+
+# One array's rows `[n, ...]`, or a dict of those of several by name.
+Rows = Any
+
+
+class Reader:
+  """A finished dataset: `N` rows of one or more arrays, and where each comes from.
+
+  Wherever `arrays` is asked for: a name stands for the rows of that array, a sequence
+  of names for a dict of rows by name, and None for the one array of a dataset that
+  has only one. `'provenance'` is a name too.
+
+  Attributes:
+    path: The folder.
+    manifest: What the dataset says about itself.
+    names: Names of its arrays of activations, e.g. `('resid_post.1',)`.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    """Opens a dataset.
+
+    Raises:
+      NotAStoreError: if the folder holds no dataset.
+      UnfinishedError: if the dataset was never finished.
+      FormatVersionError: if it was written in another version of the format.
+      DamagedError: if its metadata is not what was written.
+    """
+    self._folder = Folder(path)
+    self.path = self._folder.path
+    self.manifest: Manifest = read_manifest(self._folder)
+    self.names = tuple(spec.name for spec in self.manifest.schema.arrays)
+    self._arrays = open_arrays(self._folder, self.manifest)
+
+  def __len__(self) -> int:
+    return self.manifest.rows
+
+  def __repr__(self) -> str:
+    return f'Reader({str(self.path)!r}): {len(self)} rows of {", ".join(self.names)}'
+
+  def rows(
+    self, indices: Int[np.ndarray, 'n'] | Sequence[int], arrays: Any = None
+  ) -> Rows:
+    """Rows by their indices, in any order, repeated or not.
+
+    Args:
+      indices: Indices in `[0, N)`.
+      arrays: Which arrays; see the class.
+
+    Returns:
+      `[n, ...]` in the stored dtype.
+
+    Raises:
+      IndexError: if an index is out of range.
+      DamagedError: if a chunk is damaged; it names the chunk.
+    """
+    indices = np.asarray(indices, np.int64).reshape(-1)
+    if indices.size and not 0 <= indices.min() <= indices.max() < len(self):
+      raise IndexError(
+        f'Rows {indices.min()} to {indices.max()} were asked for; {self.path} has rows '
+        f'0 to {len(self) - 1}.'
+      )
+    return self._select(arrays, lambda array: array.read_rows(indices))
+
+  def provenance(
+    self, indices: Int[np.ndarray, 'n'] | Sequence[int]
+  ) -> Int[np.ndarray, 'n 3']:
+    """Document, position and token id of rows, by their indices.
+
+    Raises:
+      IndexError, DamagedError: as `rows`.
+    """
+    return self.rows(indices, [PROVENANCE.name])[PROVENANCE.name]
+
+  def numpy(self, arrays: Any = None, start: int = 0, stop: int | None = None) -> Rows:
+    """Consecutive rows as plain numpy, by default all of them.
+
+    Args:
+      arrays: Which arrays; see the class.
+      start: The first row.
+      stop: The row after the last, cut at `N`; None for `N`.
+
+    Returns:
+      `[stop - start, ...]` in the stored dtype.
+
+    Raises:
+      IndexError: if `start` is out of range.
+      DamagedError: if a chunk is damaged; it names the chunk.
+    """
+    stop = len(self) if stop is None else min(stop, len(self))
+    if not 0 <= start <= stop:
+      raise IndexError(f'Rows {start} to {stop} of {len(self)} were asked for.')
+    return self._select(arrays, lambda array: array.read_slice(start, stop))
+
+  def statistics(self, array: str | None = None) -> Statistics:
+    """Mean, norms and variance of all rows of an array.
+
+    Args:
+      array: Its name; None for the one array of a dataset that has only one.
+    """
+    return self.manifest.statistics[self._check(array)]
+
+  def batches(
+    self,
+    batch_size: int,
+    seed: int,
+    epochs: int | None = None,
+    *,
+    arrays: Any = None,
+    window_blocks: int = 64,
+    process_index: int = 0,
+    process_count: int = 1,
+    drop_last: bool = False,
+  ) -> Batches:
+    """Shuffled batches, every row once per epoch. See `Batches`.
+
+    Args:
+      batch_size: Rows of a batch (of this process).
+      seed: Of the order.
+      epochs: How often to go through the dataset; None for ever.
+      arrays: Which arrays; see the class.
+      window_blocks: How many blocks (chunks of all arrays) are shuffled together in
+        memory. About four windows are held at a time.
+      process_index: Which slice to read, in `[0, process_count)`.
+      process_count: Number of slices, which together have each row once per epoch.
+      drop_last: Whether to leave out a last batch that is not full.
+
+    Returns:
+      An iterator over `[batch_size, ...]` in the stored dtype.
+
+    Raises:
+      ValueError: if an array is unknown, or a number makes no sense.
+    """
+    single = arrays is None or isinstance(arrays, str)
+    chosen = self._select([self._check(arrays)] if single else arrays, lambda a: a)
+    order = Order(
+      rows=len(self),
+      block_rows=self.manifest.schema.chunk_rows,
+      window_blocks=window_blocks,
+      seed=seed,
+      process_index=process_index,
+      process_count=process_count,
+    )
+    return Batches(
+      chosen,
+      order,
+      batch_size=batch_size,
+      epochs=epochs,
+      single=single,
+      drop_last=drop_last,
+    )
+
+  def verify(self) -> list[Damage]:
+    """Reads every chunk of every array.
+
+    Returns:
+      The chunks that are damaged or missing; an empty list for a sound dataset.
+    """
+    chunks = range(-(-len(self) // self.manifest.schema.chunk_rows))
+    found = (array.check(chunk) for array in self._arrays.values() for chunk in chunks)
+    return [damage for damage in found if damage is not None]
+
+  def _select(self, arrays: Any, of: Callable[[StoredArray], Any]) -> Any:
+    """Applies a function to the array or arrays that were asked for."""
+    if arrays is None or isinstance(arrays, str):
+      return of(self._arrays[self._check(arrays)])
+    return {name: of(self._arrays[self._check(name)]) for name in arrays}
+
+  def _check(self, name: str | None) -> str:
+    """The name of an array, checked; of the only one when none is given."""
+    if name is None:
+      if len(self.names) > 1:
+        raise ValueError(f'Say which array: {self.path} has {", ".join(self.names)}.')
+      return self.names[0]
+    if name not in self._arrays:
+      raise ValueError(unknown('array', name, self._arrays))
+    return name

@@ -1,0 +1,31 @@
+"""Data with known origins: text corpora, baselines for them, and tasks with answers."""
+
+from interp_jax.tasks.ngram import KneserNey
+from interp_jax.tasks.pairs import Pairs, induction_pairs, variable_pairs
+from interp_jax.tasks.python_source import (
+  Location,
+  PackedTokens,
+  SourceFile,
+  list_files,
+  load_or_tokenize,
+  read_files,
+  split_of,
+  stdlib_root,
+  tokenize_files,
+)
+
+__all__ = [
+  'KneserNey',
+  'Location',
+  'PackedTokens',
+  'Pairs',
+  'SourceFile',
+  'induction_pairs',
+  'list_files',
+  'load_or_tokenize',
+  'read_files',
+  'split_of',
+  'stdlib_root',
+  'tokenize_files',
+  'variable_pairs',
+]

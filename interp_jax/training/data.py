@@ -1,0 +1,65 @@
+"""The order in which a run sees its data: seeded, endless, exactly resumable.
+
+Grain shuffles the rows anew in every epoch. The order is a function of the seed and of
+the number of batches taken, so an iterator's state is one number. With several
+processes, each reads its own slice; batch k is the same set of rows for any number of
+processes.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import grain
+import jax
+
+
+@runtime_checkable
+class RandomAccess(Protocol):
+  """Rows by their index: an array, a list, the reader of a store."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, index: Any) -> Any: ...
+
+
+def batches(
+  rows: RandomAccess,
+  batch_size: int,
+  seed: int,
+  process_index: int | None = None,
+  process_count: int | None = None,
+  prefetch: int = 4,
+) -> grain.DatasetIterator:
+  """An endless iterator of shuffled batches, read ahead by threads.
+
+  Its `get_state()` and `set_state(state)` are exact: a restored iterator goes on with
+  the batch that the saved one would have given next.
+
+  Args:
+    rows: a random-access source, for example an array `[rows, context]`; its items may
+      be pytrees of arrays.
+    batch_size: rows of a batch, over all processes.
+    seed: seed of the shuffle.
+    process_index: this process. By default, JAX's.
+    process_count: number of processes. By default, JAX's.
+    prefetch: batches that are read ahead.
+
+  Raises:
+    ValueError: if the batch does not divide over the processes, or is larger than the
+      data.
+  """
+  index = jax.process_index() if process_index is None else process_index
+  count = jax.process_count() if process_count is None else process_count
+  if batch_size % count:
+    raise ValueError(
+      f'A batch of {batch_size} rows does not divide over {count} processes. Give a'
+      f' multiple of {count}.'
+    )
+  if batch_size > len(rows):
+    raise ValueError(
+      f'A batch of {batch_size} rows is larger than the data ({len(rows)} rows).'
+    )
+  dataset = grain.MapDataset.source(rows).seed(seed).shuffle().repeat()
+  # Slicing after `repeat` deals out the same global order however many processes.
+  dataset = dataset[index::count].batch(batch_size // count, drop_remainder=True)
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=prefetch)
+  return iter(dataset.to_iter_dataset(options))

@@ -1,0 +1,150 @@
+"""A log of metrics as lines of JSON, which a resumed run continues.
+
+{"step": 100, "kind": "train", "loss": 3.21, "seconds": 12.5}
+"""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+import jax
+
+Record = dict[str, Any]
+
+# Steps that may wait on the device: enough to keep it busy, few enough that the batches
+# in the queue take no memory to speak of.
+QUEUED_STEPS = 3
+
+
+class DivergedError(RuntimeError):
+  """A metric was not finite."""
+
+
+class MetricWindow:
+  """The metrics of the steps since they were last asked for.
+
+  They stay on the device, so that the host need not wait for each step; but it does not
+  run more than `QUEUED_STEPS` steps ahead.
+  """
+
+  def __init__(self) -> None:
+    self._pending: list[dict[str, Any]] = []
+
+  def __len__(self) -> int:
+    return len(self._pending)
+
+  def add(self, metrics: dict[str, Any]) -> None:
+    """Takes the metrics of the next step, scalars that may not be computed yet."""
+    self._pending.append(metrics)
+    if len(self._pending) > QUEUED_STEPS:
+      jax.block_until_ready(self._pending[-QUEUED_STEPS - 1])
+
+  def check(self, step: int) -> list[dict[str, Any]]:
+    """Fetches the metrics and sees that they are finite.
+
+    Args:
+      step: the step of the last metrics that were added.
+
+    Raises:
+      DivergedError: if one is not finite.
+    """
+    fetched = jax.device_get(self._pending)
+    for at, metrics in enumerate(fetched, step - len(fetched) + 1):
+      bad = {name: float(x) for name, x in metrics.items() if not math.isfinite(x)}
+      if bad:
+        raise DivergedError(
+          f'Step {at} gave {bad}, which is not finite. Try a lower learning rate, a'
+          ' longer warm-up or a smaller clipping norm; compute in float32 if it was a'
+          ' shorter type.'
+        )
+    return fetched
+
+  def means(self, step: int) -> dict[str, float]:
+    """The means over the window, after which a new window begins.
+
+    Args:
+      step: the step of the last metrics that were added.
+
+    Raises:
+      DivergedError: if one is not finite.
+    """
+    fetched = self.check(step)
+    self._pending.clear()
+    return {
+      name: math.fsum(float(metrics[name]) for metrics in fetched) / len(fetched)
+      for name in fetched[0]
+    }
+
+
+class MetricLog:
+  """Appends records to a JSONL file; only the first process writes.
+
+  Opening a log at a step drops the records past that step, because the resumed run
+  will make them again, and a last line that was cut off when the run was killed.
+
+  Attributes:
+    last: the last training record that was kept; empty if there is none.
+  """
+
+  def __init__(self, path: str | os.PathLike[str], resumed_step: int = 0):
+    """Opens a log, truncating it to what happened up to `resumed_step`.
+
+    Args:
+      path: the file. It is made if it is not there, with its folder.
+      resumed_step: the step from which the run goes on; 0 starts a new log.
+    """
+    self.last: Record = {}
+    self._path = pathlib.Path(path)
+    self._writes = jax.process_index() == 0
+    if self._writes:
+      self._path.parent.mkdir(parents=True, exist_ok=True)
+      kept = _truncate(self._path, resumed_step)
+      self.last = next((r for r in reversed(kept) if r['kind'] == 'train'), {})
+
+  def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
+    """Appends one record and flushes it to the file.
+
+    Args:
+      step: number of updates made.
+      kind: what the values are of, for example `'train'` or `'eval'`.
+      values: numbers and strings. Numbers that are not finite are written as null.
+    """
+    if self._writes:
+      record = {'step': step, 'kind': kind} | {k: _plain(v) for k, v in values.items()}
+      with self._path.open('a', encoding='utf-8') as file:
+        file.write(json.dumps(record, allow_nan=False) + '\n')
+
+
+def read_metrics(path: str | os.PathLike[str], kind: str | None = None) -> list[Record]:
+  """Reads a log, leaving out a last line that was cut off.
+
+  Args:
+    path: the file.
+    kind: if given, only records of this kind.
+  """
+  records = []
+  for line in pathlib.Path(path).read_text(encoding='utf-8').splitlines():
+    try:
+      records.append(json.loads(line))
+    except json.JSONDecodeError:
+      break  # The run was killed while it wrote this line.
+  return [record for record in records if kind in (None, record['kind'])]
+
+
+def _truncate(path: pathlib.Path, step: int) -> list[Record]:
+  records = read_metrics(path) if path.exists() and step else []
+  kept = [record for record in records if record['step'] <= step]
+  partial = path.with_name(path.name + '.partial')
+  lines = ''.join(json.dumps(record) + '\n' for record in kept)
+  partial.write_text(lines, encoding='utf-8')
+  partial.replace(path)
+  return kept
+
+
+def _plain(value: Any) -> Any:
+  if isinstance(value, (str, bool, int)) or value is None:
+    return value
+  number = float(value)
+  return number if math.isfinite(number) else None

@@ -1,0 +1,240 @@
+import json
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+import numpy as np
+import pytest
+
+from interp_jax import dictionaries, training
+from interp_jax.dictionaries import (
+  L1,
+  ArrayBatches,
+  ReLU,
+  TopK,
+  TrainerConfig,
+  initial,
+  trainer,
+)
+from interp_jax.sharding import make_mesh
+from tests.dictionaries.planted import (
+  ACTIVE,
+  WIDTH,
+  plant,
+  small_config,
+  small_trainer,
+  write_store,
+)
+
+
+def run(planted, workdir, config=None, settings=None, **given):
+  config, settings = config or small_config(), settings or small_trainer()
+  batches = ArrayBatches(planted.rows, settings.batch_size, seed=3)
+  sample = planted.rows[:1000]
+  return dictionaries.train(
+    config, settings, batches, sample, workdir, progress=False, **given
+  )
+
+
+def assert_same(one, other, **tolerance):
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+    np.testing.assert_allclose(a, b, **tolerance)
+
+
+def test_a_planted_dictionary_is_recovered(planted, tmp_path):
+  settings = small_trainer(steps=300, batch_size=128, learning_rate=2e-2)
+  held_out = plant(2000, seed=1).rows
+  result = run(planted, tmp_path, settings=settings, held_out=held_out)
+  rows = result.dictionary.params['W_dec']
+  assert dictionaries.matched_cosine(planted.directions, rows) > 0.9
+  assert dictionaries.max_cosine(planted.directions, rows) > 0.9
+  assert result.metrics['fvu'] < 0.12
+  assert result.metrics['l0'] <= ACTIVE
+  assert result.metrics['dead_fraction'] < 0.1
+
+
+def test_a_relu_dictionary_with_l1_learns_and_is_sparse(planted, tmp_path):
+  settings = small_trainer(
+    steps=300, batch_size=256, learning_rate=1e-2, terms=(L1(1.0, warmup=50),)
+  )
+  config = small_config(activation=ReLU())
+  result = run(planted, tmp_path, config, settings, held_out=planted.rows[:500])
+  assert result.metrics['fvu'] < 0.3
+  assert result.metrics['l0'] < 12
+
+
+def test_a_resumed_run_has_the_bits_of_one_never_stopped(planted, tmp_path):
+  settings = small_trainer(checkpoint_every=5)
+  whole = run(planted, tmp_path / 'whole', settings=settings)
+  batches = StopsAt(ArrayBatches(planted.rows, settings.batch_size, seed=3), 8)
+  with pytest.raises(KeyboardInterrupt):
+    dictionaries.train(
+      small_config(),
+      settings,
+      batches,
+      planted.rows[:1000],
+      tmp_path / 'parts',
+      progress=False,
+    )
+  parts = run(planted, tmp_path / 'parts', settings=settings)
+  for a, b in zip(
+    jax.tree.leaves(whole.state), jax.tree.leaves(parts.state), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+  logs = [
+    [
+      {k: v for k, v in record.items() if 'second' not in k}
+      for record in training.read_metrics(tmp_path / name / 'metrics.jsonl')
+    ][-1]
+    for name in ('whole', 'parts')
+  ]
+  assert logs[0]['step'] == logs[1]['step'] == settings.steps
+
+
+class StopsAt:
+  """Batches that are interrupted, as by a kill."""
+
+  def __init__(self, batches, count):
+    self.batches, self.left = batches, count
+
+  def __next__(self):
+    self.left -= 1
+    if self.left < 0:
+      raise KeyboardInterrupt
+    return next(self.batches)
+
+  def get_state(self):
+    return self.batches.get_state()
+
+  def set_state(self, state):
+    self.batches.set_state(state)
+
+
+def test_another_runs_checkpoint_is_refused(planted, tmp_path):
+  run(planted, tmp_path, settings=small_trainer(steps=2))
+  with pytest.raises(ValueError, match='checkpoint'):
+    run(planted, tmp_path, settings=small_trainer(steps=2, learning_rate=1e-4))
+
+
+@pytest.mark.parametrize('activation', [TopK(ACTIVE), ReLU()])
+def test_eight_devices_equal_one(planted, tmp_path, activation):
+  config = small_config(activation=activation)
+  one = run(planted, tmp_path / 'one', config)
+  mesh = make_mesh(data=4, model=2)
+  many = run(planted, tmp_path / 'many', config, mesh=mesh)
+  assert many.state.params['W_enc'].sharding.spec == PartitionSpec(None, 'model')
+  assert len(many.state.idle.sharding.device_set) == 8
+  assert_same(one.state.params, many.state.params, rtol=2e-3, atol=2e-3)
+  np.testing.assert_array_equal(one.state.idle, many.state.idle)
+
+
+def test_one_sharded_step_equals_an_unsharded_one_to_float_noise(planted):
+  config, settings = small_config(), small_trainer()
+  inputs = initial.measure(planted.rows[:1000])
+  state = trainer.init_state(config, settings, inputs)
+  step = trainer.make_step(config, settings, 'dense')
+  mesh = make_mesh(data=4, model=2)
+  layout = trainer.shardings(mesh, dictionaries.DICTIONARY_RULES, state)
+  sharded = training.compile_step(step, mesh, layout, donate=False)
+  batch = planted.rows[:64]
+  sparse = trainer.make_step(config, settings, 'sparse')
+  one = jax.jit(sparse)(state, jnp.asarray(batch))
+  many = sharded(jax.device_put(state, layout), training.place_batch(batch, mesh))
+  assert_same(one, many, rtol=2e-5, atol=1e-5)
+
+
+def test_decoder_rows_stay_at_norm_one_exactly_when_asked(planted, tmp_path):
+  norms = [
+    np.linalg.norm(
+      run(
+        planted, tmp_path / str(unit), settings=small_trainer(unit_norm=unit)
+      ).state.params['W_dec'],
+      axis=1,
+    )
+    for unit in (True, False)
+  ]
+  np.testing.assert_allclose(norms[0], 1, rtol=1e-5)
+  assert abs(norms[1] - 1).max() > 1e-3
+
+
+def test_idle_counts_examples_since_a_feature_was_active(planted):
+  config, settings = small_config(), small_trainer()
+  inputs = initial.measure(planted.rows[:1000])
+  state = trainer.init_state(config, settings, inputs)
+  step = jax.jit(trainer.make_step(config, settings, 'sparse'))
+  expected = np.zeros(config.features, int)
+  for start in range(0, 60, 10):
+    batch = planted.rows[start : start + 10]
+    codes = dictionaries.Dictionary(state.params, config).encode(batch * state.scale)
+    active = (np.asarray(codes) > 0).any(0)
+    expected = np.where(active, 0, expected + 10)
+    state, metrics = step(state, jnp.asarray(batch))
+    np.testing.assert_array_equal(state.idle, expected)
+  dead = (expected > trainer.dead_after_of(settings)).mean()
+  assert metrics['dead_fraction'] == pytest.approx(dead)
+
+
+def test_idle_never_overflows():
+  idle = jnp.full(2, np.iinfo(np.int32).max - 5, jnp.int32)
+  counted = trainer.count_idle(idle, jnp.array([False, True]), 64)
+  assert counted[0] >= idle[0]
+  assert counted[1] == 0
+
+
+def test_training_on_a_store_equals_its_log_and_learns(planted, tmp_path):
+  reader = write_store(tmp_path / 'store', planted.rows[:2000])
+  settings = small_trainer(steps=60, eval_every=30)
+  result = dictionaries.train_on_store(
+    small_config(),
+    settings,
+    reader,
+    tmp_path / 'run',
+    held_out=planted.rows[2000:2500],
+    progress=False,
+  )
+  log = tmp_path / 'run' / 'metrics.jsonl'
+  evaluations = training.read_metrics(log, 'eval')
+  assert [record['step'] for record in evaluations] == [30, 60]
+  assert evaluations[1]['fvu'] == pytest.approx(result.metrics['fvu'])
+  assert evaluations[1]['fvu'] < evaluations[0]['fvu'] < 1
+  last = training.read_metrics(log, 'train')[-1]
+  assert {'loss', 'mse', 'auxk', 'fvu', 'l0', 'dead_fraction'} <= last.keys()
+
+
+def test_stores_of_bfloat16_are_trained_on_in_float32(planted, tmp_path):
+  rows = jnp.asarray(planted.rows[:500], jnp.bfloat16)
+  narrow = planted._replace(rows=np.asarray(rows))
+  settings = small_trainer(steps=2)
+  batches = ArrayBatches(narrow.rows, settings.batch_size)
+  sample = planted.rows[:500]
+  result = dictionaries.train(
+    small_config(), settings, batches, sample, tmp_path, progress=False
+  )
+  assert result.state.params['W_enc'].dtype == jnp.float32
+
+
+def test_batches_cover_the_rows_once_per_epoch_in_an_order_that_resumes():
+  rows = np.arange(20, dtype=np.float32)[:, None]
+  batches = ArrayBatches(rows, 6, seed=1)
+  epoch = np.concatenate([next(batches) for _ in range(3)])[:, 0]
+  assert len(set(epoch.tolist())) == 18
+  state = json.loads(json.dumps(batches.get_state()))
+  expected = [next(batches) for _ in range(4)]
+  other = ArrayBatches(rows, 6, seed=1)
+  other.set_state(state)
+  for batch in expected:
+    np.testing.assert_array_equal(next(other), batch)
+
+
+def test_configs_survive_json():
+  settings = small_trainer(terms=(L1(0.5), dictionaries.AuxK(k=3)))
+  assert TrainerConfig.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_errors_say_what_to_change(planted, tmp_path):
+  with pytest.raises(ValueError, match='needs \\[N, 25\\]'):
+    run(planted, tmp_path, small_config(width=WIDTH + 1))
+  with pytest.raises(ValueError, match='choose between 1 and 10'):
+    ArrayBatches(planted.rows[:10], 11)
+  with pytest.raises(ValueError, match="Did you mean 'steps'"):
+    TrainerConfig.from_dict({'step': 3})

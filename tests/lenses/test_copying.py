@@ -1,0 +1,64 @@
+"""The copying score on OV circuits that are known."""
+
+import numpy as np
+import pytest
+
+from interp_jax import lenses
+from interp_jax.models import TransformerConfig
+
+
+def make(**options):
+  cfg = TransformerConfig(
+    vocab_size=8,
+    width=8,
+    layers=1,
+    attn_only=True,
+    **({'norm': 'none', 'heads': 2, 'head_dim': 8} | options),
+  )
+  rng = np.random.default_rng(0)
+  draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+  ones = np.ones((1, 8), np.float32)
+  attn = {
+    'W_V': draw(1, cfg.kv_heads, 8, cfg.head_dim),
+    'W_O': draw(1, cfg.heads, cfg.head_dim, 8),
+  }
+  blocks = {'attn': attn} | ({} if cfg.norm == 'none' else {'ln1': {'w': ones}})
+  params = {'blocks': blocks, 'embed': {'W_E': draw(8, 8)}, 'ln_final': {'w': ones[0]}}
+  return cfg, params if cfg.tied else params | {'unembed': {'W_U': draw(8, 8)}}
+
+
+def with_identity(params, sign):
+  """Embeddings of one dimension for each token, and heads that copy (or suppress)."""
+  eye = np.eye(8, dtype=np.float32)
+  attn = params['blocks']['attn']
+  attn |= {'W_V': np.stack([[eye, eye]]), 'W_O': np.stack([[eye, sign * eye]])}
+  return params | {'embed': {'W_E': eye}, 'unembed': {'W_U': eye}}
+
+
+def test_identity_copies_and_its_negative_suppresses():
+  cfg, params = make()
+  scores = lenses.copying_scores(with_identity(params, -1), cfg)
+  np.testing.assert_allclose(scores, [[1, -1]], atol=1e-6)
+
+
+@pytest.mark.parametrize('norm', ['rmsnorm', 'layernorm'])
+def test_norms_do_not_hide_copying(norm):
+  cfg, params = make(norm=norm)
+  scores = lenses.copying_scores(with_identity(params, 1), cfg)
+  np.testing.assert_allclose(scores, [[1, 1]], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  'options', [{}, {'heads': 4, 'kv_heads': 2, 'head_dim': 3}, {'tied': True}]
+)
+def test_the_score_is_that_of_the_whole_circuit(options):
+  cfg, params = make(**options)
+  attn = params['blocks']['attn']
+  table = params['embed']['W_E'].T if cfg.tied else params['unembed']['W_U']
+  scores = lenses.copying_scores(params, cfg)
+  for head in range(cfg.heads):
+    group = head // (cfg.heads // cfg.kv_heads)
+    circuit = params['embed']['W_E'] @ attn['W_V'][0, group] @ attn['W_O'][0, head]
+    values = np.linalg.eigvals(np.asarray(circuit @ table, np.float64))
+    expected = values.real.sum() / np.abs(values).sum()
+    assert scores[0, head] == pytest.approx(expected, abs=1e-3)

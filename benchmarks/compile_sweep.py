@@ -68,10 +68,12 @@ def measure(layers: int, unroll: bool) -> dict[str, float]:
     seconds.append(time.perf_counter() - start)
   acts = jax.eval_shape(lambda p, t: model.apply({'params': p}, t)[1], *abstract[:2])
   kept = sum(np.prod(a.shape) * a.dtype.itemsize for a in acts.values())
-  temporary = compiled.memory_analysis().temp_size_in_bytes
+  memory = compiled.memory_analysis()
+  if memory is None:
+    raise RuntimeError(f'{jax.default_backend()} does not tell its memory.')
   return {
     'seconds': min(seconds),
-    'temporary_mib': temporary / 2**20,
+    'temporary_mib': memory.temp_size_in_bytes / 2**20,
     'all_activations_mib': float(WORLDS * kept / 2**20),
   }
 

@@ -15,7 +15,7 @@ import json
 import pathlib
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 import numpy as np
 
 import interp_jax
@@ -36,6 +36,8 @@ def main(argv: Sequence[str]) -> None:
   """Evaluates and prints."""
   if len(argv) > 1:
     raise app.UsageError(f'{argv[1]!r} is not a flag.')
+  if not flags.FLAGS['verbosity'].present:
+    logging.set_verbosity(logging.WARNING)  # Libraries tell much at INFO.
   model, params, tokenizer = interp_jax.load(MODEL.value)
   rows = held_out_rows(tokenizer, model.cfg.context)
   repeats = lenses.repeated_tokens(
@@ -191,7 +193,7 @@ def show(numbers: dict[str, Any]) -> None:
       print(
         f'  {data}, {place}: loss {result["intact"][i]:.3f}; ablating them costs '
         f'{result["cost"][i]:+.3f}, others of their layers {controls.mean():+.3f} '
-        f'(at most {controls.max():+.3f}; {controls.size} different draws)'
+        f'(at most {controls.max():+.3f}; {controls.size} sets of heads)'
       )
 
 

@@ -28,7 +28,7 @@ import pathlib
 import platform
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 import numpy as np
@@ -411,6 +411,8 @@ def quickstart(
 def main(argv: list[str]) -> int:
   """Runs the stages and says where the results are."""
   del argv
+  if not flags.FLAGS['verbosity'].present:
+    logging.set_verbosity(logging.WARNING)  # Libraries tell much at INFO.
   workdir = pathlib.Path(WORKDIR.value)
   try:
     summary = quickstart(CONFIG.value.to_dict(), workdir)

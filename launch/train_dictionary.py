@@ -16,7 +16,7 @@ import json
 import pathlib
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
@@ -73,6 +73,8 @@ def train(
 def main(argv: list[str]) -> None:
   """Trains, saves and says what the dictionary scores."""
   del argv
+  if not flags.FLAGS['verbosity'].present:
+    logging.set_verbosity(logging.WARNING)  # Libraries tell much at INFO.
   workdir = pathlib.Path(WORKDIR.value)
   held_out = None if HELD_OUT.value is None else Reader(HELD_OUT.value)
   result = train(CONFIG.value.to_dict(), Reader(STORE.value), held_out, workdir)

@@ -3,8 +3,10 @@
     python launch/train_dictionary.py --config=configs/dictionaries/topk.py \
         --store=DIR --workdir=DIR
 
-For the residual stream of the embedded model (width 192, 650,000 rows): about a minute
-on 2 CPU cores. `quick` takes seconds and scores nothing worth telling.
+On 2 CPU cores 1500 steps take about a minute. Layer 1 of a model of width 128 (537,000
+rows of its residual stream, 1024 features): FVU 0.044 on held-out files at L0 32, 0.1 %
+dead features, 98 % of the cross-entropy recovered. `quick` takes seconds and scores
+nothing worth telling.
 """
 
 import ml_collections

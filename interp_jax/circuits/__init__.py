@@ -24,10 +24,10 @@ from interp_jax.circuits.metrics import (
   next_token_losses,
   region_losses,
 )
-from interp_jax.circuits.protocol import Model
 from interp_jax.circuits.result import SweepResult
 from interp_jax.circuits.sweep import sweep
 from interp_jax.circuits.worlds import reference_run, run_worlds
+from interp_jax.core import Model
 
 __all__ = [
   'AblateHeads',

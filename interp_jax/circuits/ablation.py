@@ -18,8 +18,8 @@ import numpy as np
 
 from interp_jax import edits as edits_lib
 from interp_jax.circuits.metrics import next_token_losses, region_losses
-from interp_jax.circuits.protocol import Model, Tokens
 from interp_jax.circuits.worlds import reference_run, run_worlds
+from interp_jax.core import Model, Tokens
 
 Head = tuple[int, int]
 

@@ -18,7 +18,6 @@ import numpy as np
 
 from interp_jax.circuits.grid import PatchPoint, make_grid
 from interp_jax.circuits.metrics import Metric, as_partial
-from interp_jax.circuits.protocol import Model, Tokens
 from interp_jax.circuits.result import SweepResult
 from interp_jax.circuits.worlds import (
   output_shapes,
@@ -26,7 +25,7 @@ from interp_jax.circuits.worlds import (
   run_worlds,
   sites_read,
 )
-from interp_jax.core import unknown
+from interp_jax.core import Model, Tokens, unknown
 
 
 def sweep(

@@ -19,8 +19,7 @@ import numpy as np
 import tqdm
 
 from interp_jax.circuits.metrics import Metric, as_partial
-from interp_jax.circuits.protocol import Acts, Model, Tokens
-from interp_jax.core import SITES
+from interp_jax.core import SITES, Acts, Model, Tokens
 
 # What a chunk of worlds may take, by the estimate of `world_bytes`.
 CHUNK_BYTES = 256 * 2**20

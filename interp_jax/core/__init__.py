@@ -4,6 +4,7 @@ Everything else imports `core`; `core` imports nothing of ours.
 """
 
 from interp_jax.core.errors import unknown
+from interp_jax.core.protocol import Acts, Model, Tokens
 from interp_jax.core.sites import (
   AXES,
   SITES,
@@ -17,7 +18,10 @@ from interp_jax.core.sites import (
 __all__ = [
   'AXES',
   'SITES',
+  'Acts',
+  'Model',
   'Site',
+  'Tokens',
   'get_site',
   'site_names',
   'site_shape',

@@ -32,14 +32,16 @@ from interp_jax.dictionaries.metrics import Metrics, evaluate, split
 from interp_jax.dictionaries.objective import L1, TERMS, AuxK, terms_from_dict
 from interp_jax.dictionaries.recovered import Recovered, recovered
 from interp_jax.dictionaries.rows import ArrayBatches
-from interp_jax.dictionaries.trainer import (
-  DICTIONARY_RULES,
+from interp_jax.dictionaries.settings import TrainerConfig
+from interp_jax.dictionaries.step import (
   DictionaryState,
-  TrainerConfig,
-  TrainResult,
   export,
   init_state,
   make_step,
+)
+from interp_jax.dictionaries.trainer import (
+  DICTIONARY_RULES,
+  TrainResult,
   sample_of,
   train,
   train_on_store,

@@ -29,10 +29,10 @@ def project_gradient(name: str = 'W_dec') -> optax.GradientTransformation:
     The transformation, to stand before the optimiser.
   """
 
-  def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
     rows = unit_rows(params[name])
-    along = jnp.sum(grads[name] * rows, -1, keepdims=True)
-    return grads | {name: grads[name] - along * rows}, state
+    along = jnp.sum(updates[name] * rows, -1, keepdims=True)
+    return updates | {name: updates[name] - along * rows}, state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

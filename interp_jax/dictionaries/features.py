@@ -28,12 +28,12 @@ class Examples:
     count: How many rows were read.
   """
 
-  features: Int[np.ndarray, 'C']
+  features: Int[np.ndarray, ' C']
   values: Float[np.ndarray, 'C n']
   rows: Int[np.ndarray, 'C n']
   provenance: Int[np.ndarray, 'C n 3']
-  density: Float[np.ndarray, 'C']
-  mean: Float[np.ndarray, 'C']
+  density: Float[np.ndarray, ' C']
+  mean: Float[np.ndarray, ' C']
   count: int
 
 
@@ -58,9 +58,9 @@ class Strongest:
 
   def add(
     self,
-    features: Int[np.ndarray, 'M'],
-    values: Float[np.ndarray, 'M'],
-    rows: Int[np.ndarray, 'M'],
+    features: Int[np.ndarray, ' M'],
+    values: Float[np.ndarray, ' M'],
+    rows: Int[np.ndarray, ' M'],
   ) -> None:
     """Counts in M positive codes: their features, values and rows.
 
@@ -111,7 +111,7 @@ def _codes(dictionary: Dictionary, x: np.ndarray) -> tuple[np.ndarray, ...]:
 def strongest_examples(
   dictionary: Dictionary,
   reader: Reader,
-  features: Int[np.ndarray, 'C'] | Sequence[int] | None = None,
+  features: Int[np.ndarray, ' C'] | Sequence[int] | None = None,
   n: int = 10,
   *,
   array: str | None = None,
@@ -176,7 +176,7 @@ def _provenance(reader: Reader, rows: Int[np.ndarray, 'C n']) -> np.ndarray:
 
 def clarity(
   examples: Examples, band: tuple[float, float] = (1e-4, 2e-2)
-) -> Float[np.ndarray, 'C']:
+) -> Float[np.ndarray, ' C']:
   """How clear each feature is, from 0 to 1: the formula behind 'the clearest'.
 
       clarity = purity * contrast        within the band of densities, else 0
@@ -210,7 +210,7 @@ def clarity(
 
 def clearest(
   examples: Examples, count: int, band: tuple[float, float] = (1e-4, 2e-2)
-) -> Int[np.ndarray, 'C']:
+) -> Int[np.ndarray, ' C']:
   """Indices into `examples` of the clearest features, best first.
 
   Of features with the same most frequent token only the best is taken, so that the
@@ -237,7 +237,7 @@ def clearest(
 
 def promoted_tokens(
   dictionary: Dictionary,
-  features: Int[np.ndarray, 'C'] | Sequence[int],
+  features: Int[np.ndarray, ' C'] | Sequence[int],
   unembedding: Float[Array | np.ndarray, 'D V'],
   n: int = 10,
 ) -> tuple[Int[np.ndarray, 'C n'], Float[np.ndarray, 'C n']]:

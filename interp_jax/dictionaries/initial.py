@@ -79,7 +79,7 @@ def measure(
 
 def geometric_median(
   rows: Float[np.ndarray, 'N D'], iterations: int = 50, tolerance: float = 1e-6
-) -> Float[np.ndarray, 'D']:
+) -> Float[np.ndarray, ' D']:
   """The point with the least sum of distances to the rows, by Weiszfeld's iteration.
 
   Args:

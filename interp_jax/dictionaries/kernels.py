@@ -103,7 +103,7 @@ def _add_to_rows(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def sparse_encode(
-  x: Float[Array, 'B D'], W_enc: Float[Array, 'D F'], b: Float[Array, 'F'], k: int
+  x: Float[Array, 'B D'], W_enc: Float[Array, 'D F'], b: Float[Array, ' F'], k: int
 ) -> tuple[Values, Indices]:
   """`TopK(x W_enc + b)`, rectified: values and indices of the k active features.
 
@@ -163,7 +163,7 @@ sparse_decode.defvjp(_decode_fwd, _decode_bwd)
 
 
 def dense_encode(
-  x: Float[Array, 'B D'], W_enc: Float[Array, 'D F'], b: Float[Array, 'F'], k: int
+  x: Float[Array, 'B D'], W_enc: Float[Array, 'D F'], b: Float[Array, ' F'], k: int
 ) -> tuple[Values, Indices]:
   """The reference of `sparse_encode`, differentiated by autodiff."""
   values, indices = jax.lax.top_k(x @ W_enc + b, k)
@@ -180,7 +180,7 @@ def dense_decode(
 def encode_topk(
   x: Float[Array, 'B D'],
   W_enc: Float[Array, 'D F'],
-  b: Float[Array, 'F'],
+  b: Float[Array, ' F'],
   k: int,
   impl: str = 'auto',
 ) -> tuple[Values, Indices]:

@@ -43,9 +43,9 @@ class Sums:
 
   rows: float
   error: float
-  mean: Float[np.ndarray, 'D']
+  mean: Float[np.ndarray, ' D']
   scatter: float
-  active: Float[np.ndarray, 'F']
+  active: Float[np.ndarray, ' F']
   cosine: float
 
   def __add__(self, other: 'Sums') -> 'Sums':
@@ -85,7 +85,7 @@ class Metrics:
   l0: float
   cosine: float
   dead_fraction: float
-  density: Float[np.ndarray, 'F']
+  density: Float[np.ndarray, ' F']
 
   def to_dict(self) -> dict[str, float | int]:
     """The numbers, without the density of each feature."""
@@ -114,9 +114,14 @@ def _batch_sums(dictionary: Dictionary, x: Float[Array, 'B D']) -> dict[str, Any
 def batch_sums(dictionary: Dictionary, x: Float[Array | np.ndarray, 'B D']) -> Sums:
   """The sums over one batch, to be added to others."""
   parts = jax.device_get(_batch_sums(dictionary, x))
-  wide = {name: np.asarray(part, np.float64) for name, part in parts.items()}
-  scalars = {name: wide[name].item() for name in ('error', 'scatter', 'cosine')}
-  return Sums(rows=float(x.shape[0]), **(wide | scalars))
+  return Sums(
+    rows=float(x.shape[0]),
+    error=float(parts['error']),
+    mean=np.asarray(parts['mean'], np.float64),
+    scatter=float(parts['scatter']),
+    active=np.asarray(parts['active'], np.float64),
+    cosine=float(parts['cosine']),
+  )
 
 
 def finish(sums: Sums) -> Metrics:

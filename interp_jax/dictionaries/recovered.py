@@ -110,7 +110,7 @@ def _batch_sums(
   model: Any,
   params: Any,
   dictionary: Dictionary,
-  mean: Float[Array, 'D'],
+  mean: Float[Array, ' D'],
   tokens: Int[Array, 'B T'],
   where: Bool[Array, 'B T'],
   mask: Bool[Array, 'B T'],
@@ -143,7 +143,7 @@ def recovered(
   site: str,
   layer: int,
   layers: int,
-  mean: Float[Array | np.ndarray, 'D'],
+  mean: Float[Array | np.ndarray, ' D'],
   bos_id: int | None = None,
 ) -> Recovered:
   """Splices a dictionary into a model and measures the loss, streamed over batches.

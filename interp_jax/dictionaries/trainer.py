@@ -1,30 +1,31 @@
 """Training a dictionary: any wiring, activation and objective through one loop.
 
-What is special to dictionaries is here (normalised inputs, idle counters, the unit-norm
-decoder); loop, checkpoints, log and mesh are the `training` room's.
+Loop, checkpoints, log and mesh are the `training` room's; the step is `step`'s.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import dataclasses
 import functools
 import os
 from typing import Any
 
-import flax.struct
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Float
 import numpy as np
-import optax
 
 from interp_jax import training
-from interp_jax.core import unknown
-from interp_jax.dictionaries import constraint, initial, kernels, metrics, objective
+from interp_jax.dictionaries import initial, kernels, metrics
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.dictionary import Dictionary
-from interp_jax.dictionaries.wiring import Codes, SparseCodes
+from interp_jax.dictionaries.settings import TrainerConfig
+from interp_jax.dictionaries.step import (
+  DictionaryState,
+  export,
+  init_state,
+  make_step,
+)
 from interp_jax.sharding import MODEL, Rules, shardings
 from interp_jax.store import Reader
 
@@ -36,97 +37,6 @@ DICTIONARY_RULES: Rules = (
   (r'(^|/)b_dec$', P()),  # [D]
   (r'(^|/)idle$', P(MODEL)),  # [F]
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainerConfig:
-  """How a dictionary is trained.
-
-  Attributes:
-    steps: Number of updates.
-    batch_size: Examples of a batch, over all processes.
-    learning_rate: Adam's, at the end of the warm-up.
-    warmup: Share of the run over which the rate rises from 0.
-    decay: Share of the run, at its end, over which the rate falls linearly to 0.
-    b1: Adam's first decay.
-    b2: Adam's second decay.
-    eps: Adam's epsilon (6.25e-10 in Gao et al. 2024).
-    clip: Largest norm of the gradient; 0 for no limit.
-    terms: Terms of the objective, added to the squared error.
-    unit_norm: Whether the decoder's rows have norm 1.
-    center: What `b_dec` starts at, as in `initial.measure`.
-    normalize: How inputs are scaled, as in `initial.measure`.
-    seed: Of the initial directions.
-    log_every: Steps between records of training metrics.
-    eval_every: Steps between evaluations on held-out rows (0: at the end only).
-    checkpoint_every: Steps between checkpoints (0: at the end only).
-    impl: Which kernels to use, as in `kernels.resolve`.
-  """
-
-  steps: int
-  batch_size: int = 2048
-  learning_rate: float = 3e-3
-  warmup: float = 0.05
-  decay: float = 0.3
-  b1: float = 0.9
-  b2: float = 0.999
-  eps: float = 6.25e-10
-  clip: float = 0.0
-  terms: tuple[objective.Term, ...] = (objective.AuxK(),)
-  unit_norm: bool = True
-  center: str = 'geometric_median'
-  normalize: str = 'centered'
-  seed: int = 0
-  log_every: int = 50
-  eval_every: int = 500
-  checkpoint_every: int = 500
-  impl: str = 'auto'
-
-  def to_dict(self) -> dict[str, Any]:
-    """As plain data, for JSON."""
-    fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-    return fields | {'terms': objective.terms_to_dict(self.terms)}
-
-  @classmethod
-  def from_dict(cls, data: Mapping[str, Any]) -> 'TrainerConfig':
-    """The config that `to_dict` wrote, or of a configuration file.
-
-    Raises:
-      ValueError: if a field is unknown.
-    """
-    fields = [field.name for field in dataclasses.fields(cls)]
-    for name in data:
-      if name not in fields:
-        raise ValueError(unknown('field of a trainer config', name, fields))
-    given = dict(data)
-    if isinstance(given.get('terms'), Mapping):
-      given['terms'] = objective.terms_from_dict(given['terms'])
-    return cls(**given)
-
-  @property
-  def settings(self) -> dict[str, Any]:
-    """What the result depends on, for JSON: a resumed run must have the same."""
-    free = ('log_every', 'eval_every', 'checkpoint_every', 'impl')
-    return {key: value for key, value in self.to_dict().items() if key not in free}
-
-
-@flax.struct.dataclass
-class DictionaryState:
-  """What changes from step to step, and the scale of the inputs.
-
-  Attributes:
-    step: int32 scalar, the number of updates made.
-    params: Parameters for inputs times `scale`.
-    opt_state: The optimiser's state.
-    idle: `[F]` int32, examples since each feature was last active.
-    scale: float32 scalar.
-  """
-
-  step: Any
-  params: Any
-  opt_state: Any
-  idle: Any
-  scale: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,111 +56,6 @@ class TrainResult:
   metrics: dict[str, float | int]
   finished: bool
   seconds: float
-
-
-def make_optimizer(config: TrainerConfig) -> optax.GradientTransformation:
-  """Adam with warm-up and linear decay, keeping the decoder's rows at norm 1."""
-  schedule = training.warmup_stable_decay(
-    config.learning_rate,
-    config.steps,
-    int(config.warmup * config.steps),
-    int(config.decay * config.steps),
-  )
-  parts = [optax.adam(schedule, config.b1, config.b2, config.eps)]
-  if config.clip:
-    parts.insert(0, optax.clip_by_global_norm(config.clip))
-  if config.unit_norm:
-    parts = [constraint.project_gradient(), *parts, constraint.renormalize()]
-  return optax.chain(*parts)
-
-
-def init_state(
-  config: DictionaryConfig, trainer: TrainerConfig, inputs: initial.InputScale
-) -> DictionaryState:
-  """The state before the first step."""
-  params = initial.init_params(config, inputs, trainer.seed)
-  opt_state = make_optimizer(trainer).init(params)
-  idle = jnp.zeros(config.features, jnp.int32)
-  scale = jnp.asarray(inputs.scale, jnp.float32)
-  return DictionaryState(jnp.zeros((), jnp.int32), params, opt_state, idle, scale)
-
-
-def fired(codes: Codes, features: int) -> Bool[Array, 'F']:
-  """Which features are active anywhere in the batch."""
-  if isinstance(codes, SparseCodes):
-    quiet = jnp.zeros(features, bool)
-    return quiet.at[codes.indices].max(codes.values > 0)
-  return jnp.any(codes > 0, axis=0)
-
-
-def count_idle(idle: Array, active: Array, examples: int) -> Array:
-  """Counters after a batch: 0 where active, else `examples` more, never overflowing."""
-  ceiling = np.iinfo(np.int32).max - examples
-  return jnp.where(active, 0, jnp.minimum(idle, ceiling) + examples)
-
-
-def make_step(
-  config: DictionaryConfig,
-  trainer: TrainerConfig,
-  impl: str,
-) -> training.StepFn:
-  """The step, not yet compiled: `(state, batch [B, D]) -> (state, metrics)`.
-
-  The metrics are of this batch: `loss` and its parts, `fvu` (against the batch's own
-  mean), `l0`, and `dead_fraction` (features idle for `dead_after` of AuxK; else for a
-  tenth of the run).
-  """
-  optimizer = make_optimizer(trainer)
-  dead_after = dead_after_of(trainer)
-
-  def loss_fn(params: Any, x: Array, state: DictionaryState) -> Any:
-    forward = objective.run(config, params, x, state.idle, state.step, impl)
-    total, parts = objective.loss(forward, trainer.terms)
-    return total, (forward, parts)
-
-  def step(state: DictionaryState, batch: Array) -> tuple[DictionaryState, dict]:
-    x = batch.astype(jnp.float32) * state.scale
-    gradient = jax.value_and_grad(loss_fn, has_aux=True)
-    (total, (forward, parts)), grads = gradient(state.params, x, state)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    active = fired(forward.codes, config.features)
-    idle = count_idle(state.idle, active, x.shape[0])
-    logged = {
-      'loss': total,
-      **parts,
-      'fvu': _batch_fvu(forward),
-      'l0': _l0(forward.codes),
-      'dead_fraction': jnp.mean(idle > dead_after),
-    }
-    return DictionaryState(state.step + 1, params, opt_state, idle, state.scale), logged
-
-  return step
-
-
-def dead_after_of(trainer: TrainerConfig) -> int:
-  """Examples without activity after which a feature counts as dead."""
-  for term in trainer.terms:
-    if isinstance(term, objective.AuxK):
-      return term.dead_after
-  return max(1, trainer.steps * trainer.batch_size // 10)
-
-
-def _batch_fvu(forward: objective.Forward) -> Float[Array, '']:
-  centered = forward.targets - jnp.mean(forward.targets, 0)
-  error = forward.targets - forward.outputs
-  return jnp.sum(jnp.square(error)) / jnp.sum(jnp.square(centered))
-
-
-def _l0(codes: Codes) -> Float[Array, '']:
-  values = codes.values if isinstance(codes, SparseCodes) else codes
-  return jnp.mean(jnp.sum(values > 0, -1).astype(jnp.float32))
-
-
-def export(config: DictionaryConfig, state: DictionaryState) -> Dictionary:
-  """The dictionary of a state, for raw activations: the scale folded into it."""
-  params = config.wires.fold_scale(state.params, state.scale)
-  return Dictionary(params, config)
 
 
 def train(

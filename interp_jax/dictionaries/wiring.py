@@ -60,7 +60,7 @@ class Autoencoder:
     }
 
   def init(
-    self, key: Array, width: int, features: int, center: Float[Array, 'D']
+    self, key: Array, width: int, features: int, center: Float[Array, ' D']
   ) -> Params:
     """Random unit directions in the decoder, the encoder their transpose.
 
@@ -93,7 +93,7 @@ class Autoencoder:
     return (x - params['b_dec']) @ params['W_enc'] + params['b_enc']
 
   def pre_activations_of(
-    self, params: Params, x: Float[Array, 'B D'], chosen: Int[Array, 'P']
+    self, params: Params, x: Float[Array, 'B D'], chosen: Int[Array, ' P']
   ) -> Float[Array, 'B P']:
     """The pre-activations of some features only."""
     W_enc, b_enc = params['W_enc'][:, chosen], params['b_enc'][chosen]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
-from interp_jax.lenses.protocol import Model
+from interp_jax.core import Model
 from interp_jax.lenses.repeats import RepeatedTokens
 
 Tokens = Int[Array | np.ndarray, 'B T']

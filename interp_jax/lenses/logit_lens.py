@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from interp_jax.lenses.protocol import Config, Model
+from interp_jax.core import Model
+from interp_jax.lenses.protocol import Config
 from interp_jax.lenses.unembed import Params, unembedding, unembedding_bias
 
 

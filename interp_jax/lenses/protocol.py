@@ -1,27 +1,6 @@
-"""What this room asks of a model."""
+"""What this room asks of a config."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
-
-from jaxtyping import Array, Float, Int
-import numpy as np
-
-
-@runtime_checkable
-class Model(Protocol):
-  """Anything with `apply({'params': params}, tokens, edits) -> (logits, acts)`.
-
-  The logit lens also passes `resid` `[B, T, D]` in the place of tokens, with `start`,
-  the first layer to run, and `logit_positions`.
-  """
-
-  def apply(
-    self,
-    variables: Mapping[str, Any],
-    tokens: Int[Array | np.ndarray, 'B T'] | None,
-    edits: Mapping[str, Any] | None = None,
-    **kwargs: Any,
-  ) -> tuple[Float[Array, 'B P V'], Mapping[str, Any]]: ...
+from typing import Protocol, runtime_checkable
 
 
 @runtime_checkable

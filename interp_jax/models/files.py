@@ -108,7 +108,7 @@ def _find(name_or_path: str | os.PathLike) -> pathlib.Path:
   return folder
 
 
-def _flatten(params: dict[str, Any]) -> dict[str, jax.Array]:
+def _flatten(params: dict[str, Any]) -> dict[str, Any]:
   leaves = jax.tree_util.tree_leaves_with_path(params)
   return {
     jax.tree_util.keystr(path, simple=True, separator='.'): leaf

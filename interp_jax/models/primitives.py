@@ -139,7 +139,7 @@ def rotary_frequencies(cfg: TransformerConfig, base: float) -> Float[Array, ' ha
 
 def rotate(
   x: Float[Array, 'B T H K'],
-  positions: Int[Array, 'B T'],
+  positions: Int[Array, '#B T'],
   frequencies: Float[Array, ' half'],
   interleaved: bool,
 ) -> Float[Array, 'B T H K']:

@@ -322,7 +322,7 @@ def _init_blocks(rng: jax.Array, cfg: TransformerConfig) -> dict[str, Any]:
   block = Block(cfg, parent=None)
 
   def init(key: jax.Array) -> dict[str, Any]:
-    return block.init(key, x, Tap({}), geometry)['params']
+    return dict(block.init(key, x, Tap({}), geometry)['params'])
 
   return jax.vmap(init)(jax.random.split(rng, cfg.layers))
 

@@ -87,7 +87,7 @@ def snippet(item: Snippet, scale: Number) -> Markup:
     The element. All text is escaped.
   """
   spans = Markup('').join(
-    _token(token, float(value), scale, index == item.peak)
+    _token(token, float(value), float(scale), index == item.peak)
     for index, (token, value) in enumerate(zip(item.tokens, item.values, strict=True))
   )
   return Markup(

@@ -6,6 +6,7 @@ a notebook a figure shows itself.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -119,6 +120,7 @@ def _colour_bar(figure: Figure, axes: Axes, norm, name: str) -> None:
   bar = figure.colorbar(
     ScalarMappable(norm, DIVERGING), ax=axes, pad=0.015, aspect=14, fraction=0.06
   )
+  assert bar.solids is not None  # It is there for a filled map.
   bar.solids.set_rasterized(True)  # 256 outlined strips would show seams in print
   bar.outline.set_visible(False)
   bar.set_label(name, color=INK, fontsize=9, parse_math=False)
@@ -160,7 +162,7 @@ def curves(
   """
   if not series:
     raise ValueError('curves was given no series; give at least one name -> (x, y)')
-  figure = _figure(width, 2.9)
+  figure = _figure(float(width), 2.9)
   axes = figure.add_subplot()
   for index, (name, (x, y)) in enumerate(series.items()):
     if len(x) != len(y):
@@ -168,8 +170,8 @@ def curves(
         f'series {name!r} has {len(x)} x and {len(y)} y; they must be equally many'
       )
     axes.plot(
-      x,
-      y,
+      np.asarray(x),
+      np.asarray(y),
       color=SERIES[index % len(SERIES)],
       linestyle=('-', '--', '-.')[index // len(SERIES) % 3],
       linewidth=1.8,
@@ -177,7 +179,7 @@ def curves(
       label=name,
     )
   for name, height in (levels or {}).items():
-    axes.axhline(height, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    axes.axhline(float(height), color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
       name,
       (0.995, height),
@@ -225,10 +227,10 @@ def histogram(
   values = values[np.isfinite(values) & (values > 0 if log else True)]
   figure = _figure(6.4, 2.7)
   axes = figure.add_subplot()
-  edges = _log_edges(values, bins) if log else bins
+  edges: Any = _log_edges(values, bins) if log else bins
   axes.hist(values, bins=edges, color=SERIES[0], linewidth=0, rwidth=0.92)
   for name, place in (marks or {}).items():
-    axes.axvline(place, color=SERIES[1], linewidth=1.4, linestyle=(0, (4, 3)))
+    axes.axvline(float(place), color=SERIES[1], linewidth=1.4, linestyle=(0, (4, 3)))
     axes.annotate(
       name,
       (place, 0.98),

@@ -37,7 +37,7 @@ def centred_norm(low: Number, high: Number, floor: float = 1e-9) -> TwoSlopeNorm
   Returns:
     A norm from `-m` to `m`, `m` the larger of `|low|` and `|high|`.
   """
-  limit = max(abs(low), abs(high), floor)
+  limit = float(max(abs(low), abs(high), floor))
   return TwoSlopeNorm(0.0, vmin=-limit, vmax=limit)
 
 

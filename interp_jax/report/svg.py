@@ -111,8 +111,11 @@ def _own_ids(text: str, prefix: str) -> str:
 def _opening_tag(text: str, alt: str) -> str:
   """Replaces fixed sizes by a width that shrinks with the page; adds the alt text."""
   tag, rest = text.split('>', 1)
-  width = float(re.search(r' width="([\d.]+)pt"', tag)[1]) * 96 / 72
-  box = re.search(r'viewBox="([^"]+)"', tag)[1]
+  points = re.search(r' width="([\d.]+)pt"', tag)
+  view = re.search(r'viewBox="([^"]+)"', tag)
+  assert points is not None  # Matplotlib writes
+  assert view is not None  # both.
+  width, box = float(points[1]) * 96 / 72, view[1]
   return (
     f'<svg role="img" aria-label="{escape(alt)}" viewBox="{box}" '
     f'xmlns:xlink="http://www.w3.org/1999/xlink" '

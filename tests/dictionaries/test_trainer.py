@@ -14,9 +14,9 @@ from interp_jax.dictionaries import (
   TopK,
   TrainerConfig,
   initial,
-  trainer,
 )
-from interp_jax.sharding import make_mesh
+from interp_jax.dictionaries import step as step_lib
+from interp_jax.sharding import make_mesh, shardings
 from tests.dictionaries.planted import (
   ACTIVE,
   WIDTH,
@@ -131,13 +131,13 @@ def test_eight_devices_equal_one(planted, tmp_path, activation):
 def test_one_sharded_step_equals_an_unsharded_one_to_float_noise(planted):
   config, settings = small_config(), small_trainer()
   inputs = initial.measure(planted.rows[:1000])
-  state = trainer.init_state(config, settings, inputs)
-  step = trainer.make_step(config, settings, 'dense')
+  state = step_lib.init_state(config, settings, inputs)
+  step = step_lib.make_step(config, settings, 'dense')
   mesh = make_mesh(data=4, model=2)
-  layout = trainer.shardings(mesh, dictionaries.DICTIONARY_RULES, state)
+  layout = shardings(mesh, dictionaries.DICTIONARY_RULES, state)
   sharded = training.compile_step(step, mesh, layout, donate=False)
   batch = planted.rows[:64]
-  sparse = trainer.make_step(config, settings, 'sparse')
+  sparse = step_lib.make_step(config, settings, 'sparse')
   one = jax.jit(sparse)(state, jnp.asarray(batch))
   many = sharded(jax.device_put(state, layout), training.place_batch(batch, mesh))
   assert_same(one, many, rtol=2e-5, atol=1e-5)
@@ -160,8 +160,8 @@ def test_decoder_rows_stay_at_norm_one_exactly_when_asked(planted, tmp_path):
 def test_idle_counts_examples_since_a_feature_was_active(planted):
   config, settings = small_config(), small_trainer()
   inputs = initial.measure(planted.rows[:1000])
-  state = trainer.init_state(config, settings, inputs)
-  step = jax.jit(trainer.make_step(config, settings, 'sparse'))
+  state = step_lib.init_state(config, settings, inputs)
+  step = jax.jit(step_lib.make_step(config, settings, 'sparse'))
   expected = np.zeros(config.features, int)
   for start in range(0, 60, 10):
     batch = planted.rows[start : start + 10]
@@ -170,13 +170,13 @@ def test_idle_counts_examples_since_a_feature_was_active(planted):
     expected = np.where(active, 0, expected + 10)
     state, metrics = step(state, jnp.asarray(batch))
     np.testing.assert_array_equal(state.idle, expected)
-  dead = (expected > trainer.dead_after_of(settings)).mean()
+  dead = (expected > step_lib.dead_after_of(settings)).mean()
   assert metrics['dead_fraction'] == pytest.approx(dead)
 
 
 def test_idle_never_overflows():
   idle = jnp.full(2, np.iinfo(np.int32).max - 5, jnp.int32)
-  counted = trainer.count_idle(idle, jnp.array([False, True]), 64)
+  counted = step_lib.count_idle(idle, jnp.array([False, True]), 64)
   assert counted[0] >= idle[0]
   assert counted[1] == 0
 

@@ -1,4 +1,4 @@
-"""What this room asks of a model: the one pure function, and nothing else."""
+"""What the rooms that analyse a model ask of it: the one pure function, no more."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable

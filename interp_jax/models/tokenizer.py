@@ -1,10 +1,8 @@
 """Text to tokens and back, over the `tokenizers` library."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 import os
-from typing import Any
-
-import numpy as np
+from typing import Any, SupportsIndex
 
 # What the first token of a sequence is called in the models that we know.
 _BOS_NAMES = ('<|bos|>', '<bos>', '<s>', '<|begin_of_text|>', '<|endoftext|>', '[CLS]')
@@ -71,13 +69,13 @@ class Tokenizer:
       raise ValueError('encode: bos=True, but this tokenizer has no such token.')
     return [self.bos_id, *ids]
 
-  def decode(self, ids: Iterable[int]) -> str:
+  def decode(self, ids: Iterable[SupportsIndex]) -> str:
     """The text of some tokens, special tokens spelled out."""
     return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
 
-  def token_strings(self, ids: Sequence[int] | np.ndarray) -> list[str]:
+  def token_strings(self, ids: Iterable[SupportsIndex]) -> list[str]:
     """The text of each token on its own.
 
     A token that is part of a character shows as the replacement character.
     """
-    return [self.decode([i]) for i in np.asarray(ids).reshape(-1)]
+    return [self.decode([i]) for i in ids]

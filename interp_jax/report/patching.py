@@ -79,7 +79,9 @@ def _pair_table(view: PatchingView) -> Markup:
 
 def _text(tokens: Sequence[str], differs: Sequence[bool]) -> Markup:
   parts = [
-    Markup('<mark>{}</mark>' if mark else '{}').format(visible(token))
+    Markup('<{0} class="unit">{1}</{0}>').format(
+      'mark' if mark else 'span', visible(token)
+    )
     for token, mark in zip(tokens, differs, strict=True)
   ]
   return Markup('<code>{}</code>').format(Markup('<wbr>').join(parts))

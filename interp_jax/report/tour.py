@@ -240,8 +240,8 @@ def _density_figure(densities: Float[np.ndarray, ' F']) -> Markup:
     alt=f'Histogram of how often features are active: {said}.',
     caption=(
       f'How often features are active. {said[0].upper() + said[1:]}. Features far to '
-      f'the right respond to almost anything and mean little; the {dead:,} that were '
-      'never active are not drawn.'
+      'the right respond to almost anything and mean little.'
+      + (f' The {dead:,} that were never active are not drawn.' if dead else '')
     ),
   )
 
@@ -277,9 +277,9 @@ def _patching_section(tour: Tour) -> html.Section:
       'differently at their ends. Run it on the second, the corrupt one, but replace '
       'one activation by what it was on the first, the clean one. If the answer turns '
       'to that of the clean text, what decides it passes through that activation.',
-      'The colour says how much of the answer came back: 0 means that nothing changed, '
-      '1 (full orange) that the model answers as on the clean text, and blue that '
-      'the answer went further away. Exact: (logit difference when patched − corrupt) '
+      'The number says how much of the answer came back: 0 that nothing changed, 1 that '
+      'the model answers as on the clean text; orange is towards that answer, blue '
+      'away from it. Each map has a scale of its own, beside it. Exact: (logit difference when patched − corrupt) '
       '÷ (clean − corrupt), of means over all pairs.',
     ),
     tuple(block for view in tour.patching for block in patching_blocks(view)),

@@ -223,7 +223,11 @@ def features_stage(run: Run) -> Json:
     for sign in (1, -1)
   )
   cards = []
+  paths = reader.manifest.metadata['paths']
   for place, index in enumerate(chosen):
+    found = dictionaries.contexts(
+      run.dictionary, reader, examples, int(index), values['contexts']
+    )
     cards.append(
       {
         'index': int(features[place]),
@@ -234,42 +238,20 @@ def features_stage(run: Run) -> Json:
         'promoted_logits': raised[1][place].tolist(),
         'suppressed': run.tokenizer.token_strings(lowered[0][place].tolist()),
         'suppressed_logits': (-lowered[1][place]).tolist(),
-        'contexts': contexts(run, reader, int(features[place]), examples, int(index)),
+        'contexts': [show(run, paths, context) for context in found],
       }
     )
   return {'features': cards, 'rows': examples.count}
 
 
-def contexts(
-  run: Run, reader: store.Reader, feature: int, examples: Any, index: int
-) -> list[Json]:
-  """The strongest contexts of a feature, from different files where there are."""
-  documents = examples.provenance[index, :, 0]
-  _, first = np.unique(documents, return_index=True)
-  order = [*np.sort(first), *np.setdiff1d(np.arange(len(documents)), first)]
-  rows = examples.rows[index][order[: run.config['features']['contexts']]]
-  around = np.clip(rows[:, None] + np.arange(-32, 17), 0, len(reader) - 1)
-  shape = around.shape
-  acts = reader.rows(around.ravel()).astype(np.float32).reshape(*shape, -1)
-  codes = np.asarray(run.dictionary.encode(acts))[..., feature]
-  provenance = reader.provenance(around.ravel()).reshape(*shape, 3)
-  paths = reader.manifest.metadata['paths']
-  found = []
-  for row, near, where, values in zip(rows, around, provenance, codes, strict=True):
-    peak = int(np.flatnonzero(near == row)[0])
-    # Rows are neighbours in the text where they are as far apart in it as here.
-    same = (where[:, 0] == where[peak, 0]) & (
-      where[:, 1] - where[peak, 1] == np.arange(len(near)) - peak
-    )
-    found.append(
-      {
-        'tokens': run.tokenizer.token_strings(where[same, 2].tolist()),
-        'values': values[same].round(4).tolist(),
-        'peak': int(same[:peak].sum()),
-        'source': f'{paths[where[peak, 0]]}, token {where[peak, 1]}',
-      }
-    )
-  return found
+def show(run: Run, paths: list[str], context: dictionaries.Context) -> Json:
+  """A context as JSON types."""
+  return {
+    'tokens': run.tokenizer.token_strings(context.tokens.tolist()),
+    'values': context.values.round(4).tolist(),
+    'peak': context.peak,
+    'source': f'{paths[context.document]}, token {context.position}',
+  }
 
 
 def pair_sets(run: Run) -> dict[str, pairs_lib.Pairs]:

@@ -13,6 +13,7 @@ of arrays, and the result is a pytree that can be called and spliced into a mode
 
 from interp_jax.dictionaries.activation import ACTIVATIONS, ReLU, TopK
 from interp_jax.dictionaries.config import DictionaryConfig
+from interp_jax.dictionaries.contexts import Context, contexts
 from interp_jax.dictionaries.dictionary import (
   Dictionary,
   load,
@@ -57,6 +58,7 @@ __all__ = [
   'ArrayBatches',
   'Autoencoder',
   'AuxK',
+  'Context',
   'Dictionary',
   'DictionaryConfig',
   'DictionaryState',
@@ -71,6 +73,7 @@ __all__ = [
   'TrainerConfig',
   'clarity',
   'clearest',
+  'contexts',
   'cosines',
   'evaluate',
   'export',

@@ -121,6 +121,7 @@ def _colour_bar(figure: Figure, axes: Axes, norm, name: str) -> None:
     ScalarMappable(norm, DIVERGING), ax=axes, pad=0.015, aspect=14, fraction=0.06
   )
   assert bar.solids is not None  # It is there for a filled map.
+  assert bar.solids is not None  # It is there for a filled map.
   bar.solids.set_rasterized(True)  # 256 outlined strips would show seams in print
   bar.outline.set_visible(False)
   bar.set_label(name, color=INK, fontsize=9, parse_math=False)

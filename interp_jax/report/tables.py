@@ -47,6 +47,7 @@ def percent(fraction: Number, places: int = 1) -> str:
 def duration(seconds: Number) -> str:
   """Seconds as `8.2 s`, `3 min 05 s` or `1 h 02 min`."""
   seconds = float(seconds)
+  seconds = float(seconds)
   if round(seconds, 1) < 60:
     return f'{seconds:.1f} s'
   minutes, rest = divmod(round(seconds), 60)

@@ -277,9 +277,10 @@ def _patching_section(tour: Tour) -> html.Section:
       'differently at their ends. Run it on the second, the corrupt one, but replace '
       'one activation by what it was on the first, the clean one. If the answer turns '
       'to that of the clean text, what decides it passes through that activation.',
-      'The number says how much of the answer came back: 0 that nothing changed, 1 that '
-      'the model answers as on the clean text; orange is towards that answer, blue '
-      'away from it. Each map has a scale of its own, beside it. Exact: (logit difference when patched − corrupt) '
+      'The number says how much of the answer came back: 0 that nothing changed, 1 '
+      'that the model answers as on the clean text; orange is towards that answer, '
+      'blue away from it. Each map has a scale of its own, beside it. Exact: (logit '
+      'difference when patched − corrupt) '
       '÷ (clean − corrupt), of means over all pairs.',
     ),
     tuple(block for view in tour.patching for block in patching_blocks(view)),

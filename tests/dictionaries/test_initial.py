@@ -2,7 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interp_jax.dictionaries import Dictionary, initial, step
+from interp_jax.dictionaries import Dictionary, initial
+from interp_jax.dictionaries import step as step_lib
 from tests.dictionaries.planted import plant, small_config, small_trainer
 
 
@@ -45,10 +46,10 @@ def test_the_encoder_starts_as_the_transpose_of_a_unit_decoder():
 def test_folding_the_scale_gives_the_same_output_and_keeps_unit_rows():
   planted = plant(500, offset=3.0)
   inputs = initial.measure(planted.rows)
-  state = step.init_state(small_config(), small_trainer(), inputs)
+  state = step_lib.init_state(small_config(), small_trainer(), inputs)
   config = small_config()
   scaled = Dictionary(state.params, config)
-  folded = step.export(config, state)
+  folded = step_lib.export(config, state)
   x = jnp.asarray(planted.rows[:20])
   expected = scaled(x * inputs.scale) / inputs.scale
   np.testing.assert_allclose(folded(x), expected, rtol=1e-4, atol=1e-4)

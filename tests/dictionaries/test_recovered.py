@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from interp_jax.training import next_token_losses
 from tests.dictionaries.planted import random_dictionary
 from tests.dictionaries.test_metrics import identity
 
-BOS, LAYERS, SITE = 0, 3, 'resid_post'
+BOS, LAYERS, SITE = 0, 2, 'resid_post'
 
 
 class Setting:
@@ -28,11 +29,13 @@ class Setting:
     )
     self.model = Transformer(cfg)
     self.params = init_params(self.model, 0)
+    variables = {'params': self.params}
     # Sharper than at initialisation, so that an ablation costs something.
     self.params['unembed']['W_U'] = self.params['unembed']['W_U'] * 20
     self.tokens = np.random.default_rng(0).integers(1, 20, (6, 9))
     self.tokens[:, 0] = BOS
-    _, acts = self.model.apply({'params': self.params}, self.tokens)
+    self.run = jax.jit(lambda edit: self.model.apply(variables, self.tokens, edit))
+    _, acts = self.run(None)
     self.acts = np.asarray(acts[SITE][1])
     self.mean = self.acts[:, 1:].mean((0, 1))
 
@@ -50,7 +53,7 @@ class Setting:
     )
 
   def loss(self, edit):
-    logits, _ = self.model.apply({'params': self.params}, self.tokens, edit)
+    logits, _ = self.run(edit)
     return float(next_token_losses(logits, jnp.asarray(self.tokens)).mean())
 
 
@@ -123,14 +126,14 @@ def test_positions_of_bos_are_left_clean(setting):
 def test_errors_say_what_is_wrong(setting):
   with pytest.raises(ValueError, match='nothing to predict'):
     setting.score(random_dictionary(TopK(4)), [setting.tokens[:, :1]])
-  with pytest.raises(ValueError, match='3 layers'):
+  with pytest.raises(ValueError, match='2 layers'):
     recovered(
       setting.model,
       setting.params,
       random_dictionary(TopK(4)),
       [setting.tokens],
       site=SITE,
-      layer=3,
+      layer=2,
       layers=LAYERS,
       mean=setting.mean,
     )

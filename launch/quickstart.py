@@ -92,25 +92,14 @@ class Run:
     files = python_source.read_files(split, self.config['corpus'] or None)
     asked = values['tokens' if split == 'train' else 'held_out_tokens']
     rng = np.random.default_rng(self.config['seed'])
-    files = some_files(files, CHARACTERS_PER_TOKEN * asked, rng)
+    # To tokenize all of the library would take longer than to harvest from it.
+    files = python_source.sample_files(files, CHARACTERS_PER_TOKEN * asked, rng)
     context = self.model.cfg.context
     cache = self.workdir / 'tokens'
     packed = python_source.load_or_tokenize(cache, files, self.tokenizer, context)
     # The harvest leaves out the first token of each sequence.
     count = -(-asked // (context - 1))
     return packed, np.sort(rng.permutation(len(packed.tokens))[:count])
-
-
-def some_files(
-  files: Sequence[python_source.SourceFile], characters: int, rng: np.random.Generator
-) -> list[python_source.SourceFile]:
-  """Files drawn at random until they have so many characters, in their order.
-
-  To tokenize all of the standard library would take longer than to harvest from it.
-  """
-  order = rng.permutation(len(files))
-  before = np.cumsum([0, *(len(files[i].text) for i in order)])[:-1]
-  return [files[i] for i in np.sort(order[before < characters])]
 
 
 def load_run(config: Json, workdir: pathlib.Path) -> Run:

@@ -6,7 +6,8 @@
 the folder that `interp_jax.load` reads. Run again, it goes on from the last checkpoint,
 bit for bit as if it had not been stopped; Ctrl-C or SIGTERM stop it behind one.
 
-Any setting can be changed: `--config.steps=1000 --config.model.width=128`.
+Any setting can be changed: `--config.steps=1000 --config.model.width=128`. On a CPU
+under Linux, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` in the environment saves time.
 """
 
 import dataclasses
@@ -86,15 +87,13 @@ class Corpus:
 
 def parse_config(values: dict[str, Any]) -> RunConfig:
   """Turns the values of a configuration file into frozen dataclasses."""
-  return RunConfig(
-    **{
-      **values,
-      'model': models.TransformerConfig.from_dict(values['model']),
-      'data': DataConfig(**values['data']),
-      'optimizer': training.OptimizerConfig(**values['optimizer']),
-      'mesh': MeshConfig(**values['mesh']),
-    }
-  )
+  parts: dict[str, Any] = {
+    'model': models.TransformerConfig.from_dict(values['model']),
+    'data': DataConfig(**values['data']),
+    'optimizer': training.OptimizerConfig(**values['optimizer']),
+    'mesh': MeshConfig(**values['mesh']),
+  }
+  return RunConfig(**(values | parts))
 
 
 def load_corpus(config: RunConfig, workdir: pathlib.Path) -> Corpus:

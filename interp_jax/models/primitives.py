@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+import numpy as np
 
 from interp_jax.models.config import TransformerConfig
 from interp_jax.models.taps import Tap
@@ -131,10 +132,13 @@ def soft_cap(x: jax.Array, cap: float | None) -> jax.Array:
   return x if cap is None else cap * jnp.tanh(x / cap)
 
 
-def rotary_frequencies(cfg: TransformerConfig, base: float) -> Float[Array, ' half']:
+def rotary_frequencies(
+  cfg: TransformerConfig, bases: float | Sequence[float]
+) -> Float[Array, '*l half']:
   """Angle per position of each rotated pair: `base ** (-2 i / rotary_dim)`."""
-  exponent = jnp.arange(0, cfg.rotary_dim, 2, wide(cfg.dtype)) / cfg.rotary_dim
-  return jnp.asarray(base, exponent.dtype) ** -exponent
+  exponent = np.arange(0, cfg.rotary_dim, 2) / cfg.rotary_dim
+  # By numpy, in float64: a constant of the program, rounded once.
+  return jnp.asarray(np.array(bases)[..., None] ** -exponent, wide(cfg.dtype))
 
 
 def rotate(

@@ -35,7 +35,7 @@ class TextTokenizer(Protocol):
   """What this module asks of a tokenizer."""
 
   @property
-  def bos_id(self) -> int: ...
+  def bos_id(self) -> int | None: ...
 
   def encode(self, text: str) -> Sequence[int]: ...
 
@@ -50,7 +50,7 @@ class SourceFile(NamedTuple):
 class Location(NamedTuple):
   """Where a packed token came from: a document, and the token's index in it.
 
-  Index 0 is the document's beginning-of-sequence token.
+  Index 0 is the document's beginning-of-sequence token, if the tokenizer has one.
   """
 
   document: int
@@ -192,13 +192,30 @@ def _read_text(path: pathlib.Path, max_bytes: int) -> str | None:
     return None
 
 
+def sample_files(
+  files: Sequence[SourceFile], characters: int, rng: np.random.Generator
+) -> tuple[SourceFile, ...]:
+  """Files drawn at random until they have so many characters, in their first order.
+
+  Args:
+    files: the files to draw from.
+    characters: how many characters they should have together, at least; all files if
+      they have fewer.
+    rng: decides which files are drawn.
+  """
+  order = rng.permutation(len(files))
+  before = np.cumsum([0, *(len(files[i].text) for i in order)])[:-1]
+  return tuple(files[i] for i in np.sort(order[before < characters]))
+
+
 def tokenize_files(
   files: Iterable[SourceFile], tokenizer: TextTokenizer, context: int
 ) -> PackedTokens:
   """Packs documents into rows of `context` tokens.
 
-  Each document starts with the tokenizer's beginning-of-sequence token. Documents run
-  on over row ends; what is left at the end of the stream (less than a row) is dropped.
+  Each document starts with the tokenizer's beginning-of-sequence token, if it has one.
+  Documents run on over row ends; what is left at the end of the stream (less than a
+  row) is dropped.
 
   Args:
     files: the documents.
@@ -209,8 +226,9 @@ def tokenize_files(
     ValueError: if the documents do not fill one row.
   """
   pieces, lengths, paths = [], [], []
+  bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
   for file in files:
-    ids = np.array([tokenizer.bos_id, *tokenizer.encode(file.text)], np.uint16)
+    ids = np.array([*bos, *tokenizer.encode(file.text)], np.uint16)
     pieces.append(ids)
     lengths.append(ids.size)
     paths.append(file.path)
@@ -234,8 +252,9 @@ def load_or_tokenize(
 ) -> PackedTokens:
   """Like `tokenize_files`, through a cache on disk.
 
-  The cache is one `.npz` file named by a hash of the documents, the context, and the
-  tokenizer's encoding of a probe text, so that a stale one is never read.
+  The cache is one `.npz` file named by a hash of the documents, the context, and how
+  the tokenizer encodes the beginnings of the documents: other documents or another
+  tokenizer make another file.
 
   Args:
     cache: folder of the cache; made if it is not there.
@@ -266,7 +285,7 @@ def _fingerprint(
   files: Sequence[SourceFile], tokenizer: TextTokenizer, context: int
 ) -> str:
   digest = hashlib.sha256(f'{context} {tokenizer.bos_id}'.encode())
-  probe = ''.join(file.text[:2000] for file in files[:20])
+  probe = ''.join(file.text[:300] for file in files[:300])
   digest.update(np.array(tokenizer.encode(probe), np.uint32).tobytes())
   for file in files:
     digest.update(hashlib.sha256(f'{file.path}\0{file.text}'.encode()).digest())

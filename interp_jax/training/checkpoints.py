@@ -40,12 +40,14 @@ class Checkpoints:
     """
     directory = pathlib.Path(directory).absolute()
     directory.mkdir(parents=True, exist_ok=True)
-    training = ocp.training
+    # Orbax's own policies do not fit its Protocols to the letter.
+    when: Any = ocp.training.save_decision_policies
+    which: Any = ocp.training.preservation_policies
     self.directory = directory
-    self._checkpointer = training.Checkpointer(
-      directory,
-      save_decision_policy=training.save_decision_policies.FixedIntervalPolicy(1),
-      preservation_policy=training.preservation_policies.LatestN(keep),
+    self._checkpointer = ocp.training.Checkpointer(
+      str(directory),
+      save_decision_policy=when.FixedIntervalPolicy(1),
+      preservation_policy=which.LatestN(keep),
       cleanup_tmp_directories=True,
     )
 
@@ -72,7 +74,7 @@ class Checkpoints:
 
   def notes(self, step: int | None = None) -> Json:
     """The notes of one checkpoint (by default the newest), without its arrays."""
-    return self._checkpointer.metadata(step).custom_metadata['notes']
+    return self._extra(step)['notes']
 
   def restore(self, like: Any, step: int | None = None) -> Restored:
     """Reads a checkpoint onto the shapes, dtypes and shardings of `like`.
@@ -99,8 +101,11 @@ class Checkpoints:
         f'The checkpoint of step {chosen} in {self.directory} holds another state than'
         f' the one it should be read onto: {str(error.__cause__ or error)[:800]}'
       ) from error
-    extra = self._checkpointer.metadata(chosen).custom_metadata
+    extra = self._extra(chosen)
     return Restored(chosen, state, extra['data_state'], extra['notes'])
+
+  def _extra(self, step: int | None) -> Any:
+    return self._checkpointer.metadata(step).custom_metadata
 
   def wait(self) -> None:
     """Waits until the last save is complete."""

@@ -18,7 +18,7 @@ class RandomAccess(Protocol):
 
   def __len__(self) -> int: ...
 
-  def __getitem__(self, index: Any) -> Any: ...
+  def __getitem__(self, index: int, /) -> Any: ...
 
 
 def batches(
@@ -58,7 +58,8 @@ def batches(
     raise ValueError(
       f'A batch of {batch_size} rows is larger than the data ({len(rows)} rows).'
     )
-  dataset = grain.MapDataset.source(rows).seed(seed).shuffle().repeat()
+  source: Any = rows  # Grain's own Protocol names its arguments otherwise.
+  dataset = grain.MapDataset.source(source).seed(seed).shuffle().repeat()
   # Slicing after `repeat` deals out the same global order however many processes.
   dataset = dataset[index::count].batch(batch_size // count, drop_remainder=True)
   options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=prefetch)

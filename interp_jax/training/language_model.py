@@ -84,7 +84,7 @@ def make_evaluation(
     chunks = chunks.reshape(count, jax.process_count(), -1, rows.shape[1])
     mine = (place_batch(chunk[jax.process_index()], mesh) for chunk in chunks)
     means = [by_position(params, tokens) for tokens in mine]
-    losses = np.mean(jax.device_get(means), axis=0, dtype=np.float64)
+    losses = np.stack(jax.device_get(means)).mean(axis=0, dtype=np.float64)
     quarter = max(1, len(losses) // 4)
     return {
       'held_out_loss': float(losses.mean()),

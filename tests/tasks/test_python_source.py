@@ -137,3 +137,18 @@ def test_a_place_outside_is_refused(root):
   packed = python_source.tokenize_files(read(root), Bytes(), 7)
   with pytest.raises(IndexError, match='outside'):
     packed.locate(0, 7)
+
+
+def test_a_sample_of_files_is_large_enough_in_order_and_decided_by_the_seed():
+  files = [python_source.SourceFile(f'{i:02}.py', 'x' * i) for i in range(1, 40)]
+
+  def sample(characters, seed):
+    rng = np.random.default_rng(seed)
+    return python_source.sample_files(files, characters, rng)
+
+  some = sample(200, seed=0)
+  assert 200 <= sum(len(file.text) for file in some) < 200 + 40
+  assert list(some) == sorted(some)
+  assert some == sample(200, seed=0)
+  assert some != sample(200, seed=1)
+  assert list(sample(10**6, seed=0)) == files

@@ -39,9 +39,10 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.dictionary.k = 32
 
   config.trainer = ml_collections.ConfigDict()
-  config.trainer.steps = 2500
+  config.trainer.steps = 1500
   config.trainer.batch_size = 2048
-  config.trainer.learning_rate = 2e-3
+  config.trainer.learning_rate = 6e-3
+  config.trainer.b2 = 0.99
   config.trainer.warmup = 0.05
   config.trainer.decay = 0.4
   config.trainer.terms = ml_collections.ConfigDict({'auxk': {'dead_after': 100_000}})

@@ -2,7 +2,7 @@
 
     python launch/train_lm.py --config=configs/stdlib_4l.py --workdir=DIR
 
-Takes about 35 minutes on two CPU cores. Held-out loss 2.27 nats per token, where a
+Takes about 35 minutes on one CPU core. Held-out loss 2.27 nats per token, where a
 trigram model with Kneser-Ney smoothing has 3.27 (`interp_jax.tasks.KneserNey`).
 
 The second seed, `stdlib-4l-b`, has the same data and the same tokenizer:

@@ -25,7 +25,7 @@ AXIS_NAMES: Mapping[str, str] = {
   '1': 'unit',
 }
 
-Choice = int | slice | Iterable[int]
+Choice = int | np.integer | slice | Iterable[int] | np.ndarray
 
 
 def zero_ablate(mask: Any = None) -> Replace:
@@ -158,7 +158,12 @@ def _axis(site: str, name: str) -> int:
 def _indices(name: str, choice: Choice, size: int) -> np.ndarray:
   if isinstance(choice, slice):
     return np.arange(size)[choice]
-  indices = np.atleast_1d(np.asarray(choice, int))
-  if indices.size and not ((-size <= indices) & (indices < size)).all():
+  indices = np.atleast_1d(np.asarray(choice))
+  if indices.size and indices.dtype.kind not in 'iu':
+    raise ValueError(
+      f'{name}={choice!r}: give an index, several, or a slice. The indices of a '
+      'boolean mask are np.flatnonzero(mask).'
+    )
+  if not ((-size <= indices) & (indices < size)).all():
     raise ValueError(f'{name}={choice!r} is out of range: the axis has size {size}.')
-  return indices
+  return indices.astype(int)

@@ -1,6 +1,6 @@
 """One frozen config for the family of decoders (and encoders) of the field."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -80,13 +80,13 @@ class TransformerConfig:
   norm_eps: float = 1e-5
   positions: str = 'learned'
   rotary_dim: int = 0
-  rotary_base: float | tuple[float, ...] = 10_000.0
+  rotary_base: float | Sequence[float] = 10_000.0
   rotary_interleaved: bool = False
   causal: bool = True
   attn_scale: float | None = None
   attn_softcap: float | None = None
   logit_softcap: float | None = None
-  windows: int | tuple[int | None, ...] | None = None
+  windows: int | Sequence[int | None] | None = None
   qk_norm: bool = False
   attn_only: bool = False
   parallel: bool = False
@@ -107,8 +107,8 @@ class TransformerConfig:
     set_ = object.__setattr__
     set_(self, 'kv_heads', self.kv_heads or self.heads)
     set_(self, 'rotary_dim', self.rotary_dim or self.head_dim)
-    for name in ('windows', 'rotary_base'):
-      if isinstance(getattr(self, name), list):
+    for name in ('windows', 'rotary_base'):  # Lists, if they come from JSON.
+      if isinstance(getattr(self, name), Sequence):
         set_(self, name, tuple(getattr(self, name)))
     problems = _choice_problems(self) + _number_problems(self)
     if problems:

@@ -133,7 +133,7 @@ def soft_cap(x: jax.Array, cap: float | None) -> jax.Array:
 
 
 def rotary_frequencies(
-  cfg: TransformerConfig, bases: float | Sequence[float]
+  cfg: TransformerConfig, bases: float | np.ndarray
 ) -> Float[Array, '*l half']:
   """Angle per position of each rotated pair: `base ** (-2 i / rotary_dim)`."""
   exponent = np.arange(0, cfg.rotary_dim, 2) / cfg.rotary_dim

@@ -333,8 +333,7 @@ def _layer_constants(cfg: TransformerConfig) -> dict[str, jax.Array | None]:
   windows = np.array([w or _NO_WINDOW for w in windows], np.int32)
   frequencies = None
   if cfg.positions == 'rotary':
-    bases = cfg.rotary_base
-    bases = bases if isinstance(bases, tuple) else (bases,) * cfg.layers
+    bases = np.broadcast_to(cfg.rotary_base, (cfg.layers,))
     frequencies = primitives.rotary_frequencies(cfg, bases)
   return {
     'window': jnp.broadcast_to(jnp.asarray(windows), (cfg.layers,)),

@@ -1,12 +1,13 @@
 """What the tests of models share."""
 
 import jax
+import jaxtyping
 import pytest
 
 
 @pytest.fixture
 def quick_compile():
-  """Programs compiled in half the time and run slower, which tiny models do not mind."""
+  """Programs compile in half the time and run slower: good for tiny models."""
   before = jax.config.read('jax_disable_most_optimizations')
   jax.config.update('jax_disable_most_optimizations', True)
   yield
@@ -18,3 +19,11 @@ def float64():
   """64-bit numbers, which jax otherwise rounds to 32."""
   with jax.enable_x64(True):
     yield
+
+
+@pytest.fixture
+def unchecked_types():
+  """Annotations unchecked, as for users: the package's own messages answer."""
+  jaxtyping.config.update('jaxtyping_disable', True)
+  yield
+  jaxtyping.config.update('jaxtyping_disable', False)

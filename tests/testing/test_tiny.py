@@ -31,3 +31,11 @@ def test_equal_acts_pass_and_a_difference_names_its_site():
     testing.assert_acts_close(wrong, acts)
   with pytest.raises(AssertionError, match='pattern'):
     testing.assert_acts_close({k: v for k, v in acts.items() if k != 'pattern'}, acts)
+
+
+def test_a_nan_and_an_infinity_are_told_from_zero_and_from_each_other():
+  acts = {'z': np.array([0.0, -np.inf])}
+  testing.assert_acts_close(acts, acts)
+  for wrong in ([np.nan, -np.inf], [0.0, np.inf], [0.0, 0.0]):
+    with pytest.raises(AssertionError):
+      testing.assert_acts_close({'z': np.array(wrong)}, acts)

@@ -4,15 +4,14 @@
 `logits, acts = model.apply({'params': params}, tokens, edits)`.
 """
 
+from interp_jax.models.cache import Cache, empty_cache
 from interp_jax.models.config import TransformerConfig
 from interp_jax.models.files import list_models, load, save
 from interp_jax.models.generate import Generated, generate
 from interp_jax.models.tokenizer import Tokenizer
 from interp_jax.models.transformer import (
   Acts,
-  Cache,
   Transformer,
-  empty_cache,
   init_params,
   truncate,
 )

@@ -9,27 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from interp_jax.models import primitives
+from interp_jax.models.cache import KeysValues
 from interp_jax.models.config import TransformerConfig
 from interp_jax.models.taps import Tap
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class KeysValues:
-  """Cached keys and values of one layer, or of all with a leading `L`.
-
-  Attributes:
-    k: Keys as attention reads them (normed, rotated), `[B, S, G, K]`.
-    v: Values, `[B, S, G, K]`.
-  """
-
-  k: jax.Array
-  v: jax.Array
-
-  def insert(self, k: jax.Array, v: jax.Array, slot: Any) -> 'KeysValues':
-    """With new keys and values `[B, T, G, K]` written from a slot on."""
-    put = jax.lax.dynamic_update_slice_in_dim
-    return KeysValues(put(self.k, k, slot, 1), put(self.v, v, slot, 1))
 
 
 @jax.tree_util.register_dataclass

@@ -9,7 +9,8 @@ import numpy as np
 
 from interp_jax import edits as edits_lib
 from interp_jax.core import SITES
-from interp_jax.models.transformer import Acts, Cache, Transformer, empty_cache
+from interp_jax.models.cache import Cache, empty_cache
+from interp_jax.models.transformer import Acts, Transformer
 
 
 class Generated(NamedTuple):

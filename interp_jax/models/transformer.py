@@ -11,42 +11,20 @@ import numpy as np
 
 from interp_jax import edits as edits_lib
 from interp_jax.models import primitives
-from interp_jax.models.block import Block, Geometry, KeysValues
+from interp_jax.models.block import Block, Geometry
+from interp_jax.models.cache import Cache, KeysValues
 from interp_jax.models.config import TransformerConfig
+from interp_jax.models.inputs import (
+  check_input,
+  check_reached,
+  layer_span,
+  token_positions,
+)
 from interp_jax.models.taps import Tap
 
 Acts = dict[str, jax.Array]
 # Wider than any sequence: the window of a layer that sees everything.
 _NO_WINDOW = 2**30
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Cache:
-  """Keys and values of the tokens run so far, for all layers.
-
-  Attributes:
-    layers: Keys and values, `[L, B, S, G, K]`, S the most tokens it can hold.
-    positions: Position of each cached token, `[B, S]`.
-    valid: Whether each slot holds a token that is not padding, `[B, S]`.
-    length: Number of slots filled.
-  """
-
-  layers: KeysValues
-  positions: jax.Array
-  valid: jax.Array
-  length: jax.Array
-
-
-def empty_cache(cfg: TransformerConfig, batch: int, size: int) -> Cache:
-  """A cache that can hold `size` tokens of each of `batch` sequences."""
-  shape = (cfg.layers, batch, size, cfg.kv_heads, cfg.head_dim)
-  return Cache(
-    layers=KeysValues(jnp.zeros(shape, cfg.dtype), jnp.zeros(shape, cfg.dtype)),
-    positions=jnp.zeros((batch, size), jnp.int32),
-    valid=jnp.zeros((batch, size), bool),
-    length=jnp.zeros((), jnp.int32),
-  )
 
 
 class Transformer(nn.Module):
@@ -108,17 +86,17 @@ class Transformer(nn.Module):
     Raises:
       ValueError: if edits, shapes or arguments do not fit the model.
     """
-    batch, length = _check_input(self.cfg, tokens, resid, mask)
-    span = _span(self.cfg, start, stop)
+    batch, length = check_input(self.cfg, tokens, resid, mask)
+    span = layer_span(self.cfg, start, stop)
     prepared = edits_lib.prepare(edits, self.cfg, batch, length)
     tap = Tap(prepared.top)
-    positions = _positions(mask, length)
+    positions = token_positions(mask, length)
     x = self._enter(tokens, resid, positions, tap)
     valid = None if mask is None else jnp.asarray(mask)
     geometry = self._geometry(positions, positions, valid, 0, batch, tap)
     x, acts, _ = self._layers(x, prepared, geometry, None, span)
     logits = self._leave(x, logit_positions, tap)
-    _check_reached(prepared, tap)
+    check_reached(prepared, tap)
     return logits, tap.acts | acts
 
   def extend(
@@ -149,13 +127,13 @@ class Transformer(nn.Module):
     """
     if not self.cfg.causal:
       raise ValueError('extend: a bidirectional model cannot be run token by token.')
-    batch, length = _check_input(self.cfg, tokens, None, mask)
+    batch, length = check_input(self.cfg, tokens, None, mask)
     size = cache.valid.shape[1]
     prepared = edits_lib.prepare(edits, self.cfg, batch, length, size)
     tap = Tap(prepared.top)
     valid = jnp.ones((batch, length), bool) if mask is None else jnp.asarray(mask)
     before = cache.valid.sum(1, keepdims=True, dtype=jnp.int32)
-    positions = before + _positions(valid, length)
+    positions = before + token_positions(valid, length)
     put = jax.lax.dynamic_update_slice_in_dim
     cache = dataclasses.replace(
       cache,
@@ -339,61 +317,3 @@ def _layer_constants(cfg: TransformerConfig) -> dict[str, jax.Array | None]:
     'window': jnp.broadcast_to(jnp.asarray(windows), (cfg.layers,)),
     'frequencies': frequencies,
   }
-
-
-def _positions(mask: Any, length: int) -> Int[Array, 'B T']:
-  """Positions counted over tokens that are not padding; `[1, T]` without a mask."""
-  if mask is None:
-    return jnp.arange(length, dtype=jnp.int32)[None]
-  return jnp.maximum(jnp.cumsum(jnp.asarray(mask), 1, jnp.int32) - 1, 0)
-
-
-def _span(cfg: TransformerConfig, start: Any, stop: Any) -> tuple[Any, Any] | None:
-  """The layers to run; None for all, which needs no conditional."""
-  if start is None and stop is None:
-    return None
-  first, end = 0 if start is None else start, cfg.layers if stop is None else stop
-  known = isinstance(first, int) and isinstance(end, int)
-  if known and not 0 <= first <= end <= cfg.layers:
-    raise ValueError(
-      f'start={start}, stop={stop}: need 0 <= start <= stop <= {cfg.layers} layers.'
-    )
-  return first, end
-
-
-def _check_reached(prepared: edits_lib.Prepared, tap: Tap) -> None:
-  missed = sorted(prepared.top.keys() - tap.acts.keys())
-  if missed:
-    raise ValueError(
-      f'A run from resid does not pass {", ".join(missed)}: leave out those edits, or '
-      'run from tokens.'
-    )
-
-
-def _check_input(
-  cfg: TransformerConfig, tokens: Any, resid: Any, mask: Any
-) -> tuple[int, int]:
-  """The batch size and the number of positions of a fitting input."""
-  if (tokens is None) == (resid is None):
-    raise ValueError(
-      'Give either tokens [B, T] or resid [B, T, D]; '
-      f'got {"neither" if tokens is None else "both"}.'
-    )
-  given = jnp.asarray(tokens if resid is None else resid)
-  rank = 2 if resid is None else 3
-  if given.ndim != rank or (rank == 3 and given.shape[-1] != cfg.width):
-    want = (
-      'tokens must be [B, T]' if rank == 2 else f'resid must be [B, T, {cfg.width}]'
-    )
-    raise ValueError(f'{want}; got shape {given.shape}.')
-  learned = cfg.positions in ('learned', 'shortformer')
-  if learned and given.shape[1] > cfg.context:
-    raise ValueError(
-      f'{given.shape[1]} positions, but the model has embeddings for {cfg.context}. '
-      'Give shorter sequences.'
-    )
-  if mask is not None and np.shape(mask) != given.shape[:2]:
-    raise ValueError(
-      f'mask must be [B, T] = {given.shape[:2]}; got shape {np.shape(mask)}.'
-    )
-  return given.shape[0], given.shape[1]

@@ -17,11 +17,11 @@ others', and a dictionary that fails there, or an ablation that breaks it, would
 decide the score alone. Padding (`mask`) is neither spliced nor scored.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 import dataclasses
 import functools
 import math
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,21 +29,10 @@ from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from interp_jax import edits
+from interp_jax.core import Model
 from interp_jax.dictionaries.dictionary import Dictionary
 
 RUNS = ('clean', 'spliced', 'zero', 'mean')
-
-
-@runtime_checkable
-class Model(Protocol):
-  """Anything with `apply({'params': params}, tokens, edits, mask=...)`.
-
-  It must be hashable, since it is static in a compiled function; Flax modules are.
-  """
-
-  def apply(
-    self, variables: Mapping[str, Any], tokens: Any, edits: Any = None, **kwargs: Any
-  ) -> tuple[Any, Any]: ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,7 +74,13 @@ def _sandwich(cfg: Any) -> bool:
 def _norm_sites(norm: str, layered: bool, of: str, exists: Callable) -> list[Site]:
   return [
     Site(f'{norm}.scale', ('B', 'T', '1'), layered, f'divisor of the {of}', exists),
-    Site(f'{norm}.normalized', ('B', 'T', 'D'), layered, f'output of the {of}', exists),
+    Site(
+      f'{norm}.normalized',
+      ('B', 'T', 'D'),
+      layered,
+      f'output of the {of}, with gain and bias',
+      exists,
+    ),
   ]
 
 
@@ -110,7 +116,7 @@ _ROWS = [
     'attn_scores',
     ('B', 'H', 'T', 'S'),
     True,
-    'scaled (and capped) attention scores, -inf where masked, before the softmax',
+    'scaled (and capped) scores before the softmax; -inf where masked, unless edited',
   ),
   Site('pattern', ('B', 'H', 'T', 'S'), True, 'attention pattern, after the softmax'),
   Site('z', ('B', 'T', 'H', 'K'), True, "each head's mixed values, before W_O"),

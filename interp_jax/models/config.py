@@ -33,7 +33,8 @@ class TransformerConfig:
     layers: Number of layers `L`.
     heads: Number of query heads `H`.
     head_dim: Width of a head `K`; `heads * head_dim` need not be `width`.
-    kv_heads: Number of key/value heads `G`, a divisor of `heads`; 0 for `heads`.
+    kv_heads: Number of key/value heads `G`, a divisor of `heads`; 0 for `heads`. Filled
+      in when the config is made: to `dataclasses.replace` heads, give it again.
     mlp_width: Width of the MLP `M`; unused if `attn_only`.
     context: Longest sequence; binds learned positions only.
     norm: 'layernorm', 'rmsnorm' or 'none'.

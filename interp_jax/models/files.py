@@ -117,11 +117,15 @@ def _flatten(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_params(path: pathlib.Path, cfg: TransformerConfig) -> dict[str, Any]:
-  from safetensors import safe_open
+  from safetensors import SafetensorError, safe_open
 
   shapes = jax.eval_shape(lambda: init_params(Transformer(cfg)))
   wanted = _flatten(shapes)
-  with safe_open(path, framework='flax') as file:
+  try:
+    opened = safe_open(path, framework='flax')
+  except SafetensorError as error:
+    raise ValueError(f'{path} is not a safetensors file: {error}.') from error
+  with opened as file:
     given = set(file.keys())
     if given != set(wanted):
       raise ValueError(

@@ -63,6 +63,13 @@ def check_input(
       f'{given.shape[1]} positions, but the model has embeddings for {cfg.context}. '
       'Give shorter sequences.'
     )
+  if isinstance(tokens, np.ndarray) and tokens.size:
+    # Where it costs nothing: out of range, an embedding's row is another's.
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= cfg.vocab_size:
+      raise ValueError(
+        f'tokens are {low}..{high}; the model has tokens 0..{cfg.vocab_size - 1}.'
+      )
   if mask is not None and np.shape(mask) != given.shape[:2]:
     raise ValueError(
       f'mask must be [B, T] = {given.shape[:2]}; got shape {np.shape(mask)}.'

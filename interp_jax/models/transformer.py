@@ -1,6 +1,7 @@
 """The model: one pure function of parameters, tokens and edits."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -251,8 +252,13 @@ def init_params(model: Transformer, seed: int = 0) -> dict[str, Any]:
   Returns:
     `params` for `model.apply({'params': params}, ...)`.
   """
-  tokens = jnp.zeros((1, 1), jnp.int32)
-  return jax.jit(model.init)(jax.random.key(seed), tokens)['params']
+  return _init(model, jax.random.key(seed))
+
+
+# At the top level, so that equal models compile their initialisation once.
+@functools.partial(jax.jit, static_argnums=0)
+def _init(model: Transformer, key: jax.Array) -> Any:
+  return model.init(key, jnp.zeros((1, 1), jnp.int32))['params']
 
 
 def truncate(

@@ -191,3 +191,10 @@ def test_a_tokenizer_without_a_first_token_says_so():
 def test_a_missing_tokenizer_file_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match=r'no such tokenizer\.json'):
     Tokenizer.from_file(tmp_path / 'tokenizer.json')
+
+
+def test_weights_that_are_no_safetensors_file_are_refused(saved):
+  _, _, folder = saved
+  (folder / 'model.safetensors').write_bytes(b'not a tensor in sight')
+  with pytest.raises(ValueError, match=r'model\.safetensors is not a safetensors file'):
+    load(folder)

@@ -545,3 +545,11 @@ def test_a_model_is_reproducible_inside_transforms_of_parameters():
   both = jax.jit(jax.vmap(lambda p: model.apply({'params': p}, TOKENS)[0]))(stacked)
   np.testing.assert_allclose(both[0], run(TOKENS)[0], rtol=1e-5, atol=1e-5)
   assert np.abs(both[0] - both[1]).max() > 0.1
+
+
+@pytest.mark.parametrize('wrong', [-1, 31])
+def test_a_token_that_is_not_in_the_vocabulary_is_refused(wrong):
+  model, params = tiny_model()
+  tokens = np.array([[1, wrong, 2]])
+  with pytest.raises(ValueError, match=r'0\.\.30'):
+    model.apply({'params': params}, tokens)

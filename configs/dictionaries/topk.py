@@ -3,10 +3,10 @@
     python launch/train_dictionary.py --config=configs/dictionaries/topk.py \
         --store=DIR --workdir=DIR
 
-On 2 CPU cores 1500 steps take about a minute. Layer 1 of a model of width 128 (537,000
-rows of its residual stream, 1024 features): FVU 0.044 on held-out files at L0 32, 0.1 %
-dead features, 98 % of the cross-entropy recovered. `quick` takes seconds and scores
-nothing worth telling.
+Takes 50 seconds on 2 CPU cores. On the quickstart's dataset (655,605 rows of the
+residual stream behind layer 1 of `stdlib-4l`; 1,024 features): FVU 0.053 on held-out
+files at L0 32, no dead features. `quick` takes seconds and scores nothing worth
+telling.
 """
 
 import ml_collections

@@ -19,6 +19,7 @@ import dataclasses
 import itertools
 import math
 import re
+from typing import NamedTuple
 
 from jaxtyping import Shaped
 import numpy as np
@@ -63,6 +64,7 @@ class Part:
     start: Where the parameter begins along `n`.
     length: How long the whole `n` is.
     shape: The parameter's shape, of one layer (and one expert).
+    tensor_shape: The tensor's shape.
   """
 
   row: Row
@@ -70,6 +72,7 @@ class Part:
   start: int
   length: int
   shape: tuple[int, ...]
+  tensor_shape: tuple[int, ...]
 
   def take(self, tensor: Shaped[np.ndarray, '...']) -> Shaped[np.ndarray, '...']:
     """The parameter, from the file's tensor; a view where that is possible."""
@@ -98,17 +101,34 @@ class Part:
     view[...] = value.transpose([ours.index(name) for name in names])
 
 
+class Place(NamedTuple):
+  """One parameter in one tensor of a file.
+
+  Attributes:
+    path: The parameter's path.
+    part: Where it lies in the tensor.
+    at: Which layer (and expert) it is of.
+  """
+
+  path: str
+  part: Part
+  at: tuple[int, ...]
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """The tensor's shape."""
+    return self.part.tensor_shape
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """How the tensors of a file and a model's parameters correspond.
 
   Attributes:
-    parts: Path of each parameter → where it lies. Several, if it lies in several rows.
-    shapes: Source name, placeholders and all → shape in the file.
+    parts: Path of each parameter → where it lies.
   """
 
   parts: Mapping[str, Part]
-  shapes: Mapping[str, tuple[int, ...]]
 
 
 def make_plan(
@@ -129,18 +149,14 @@ def make_plan(
       family's page.
   """
   parts: dict[str, Part] = {}
-  sources: dict[str, tuple[int, ...]] = {}
   for row in rows:
-    made, shape = _row_parts(row, shapes, cfg)
-    parts |= made
-    if row.source:
-      sources[row.source] = shape
+    parts |= _row_parts(row, shapes, cfg)
   if set(parts) != set(shapes):
     raise ValueError(
       f'Rows are missing for {sorted(set(shapes) - set(parts))}, and beyond the '
       f'parameters are {sorted(set(parts) - set(shapes))}.'
     )
-  return Plan(parts, sources)
+  return Plan(parts)
 
 
 def stack_axes(path: str) -> int:
@@ -157,6 +173,24 @@ def stack_axes(path: str) -> int:
   return int(path.startswith('blocks/'))
 
 
+def places(plan: Plan, cfg: TransformerConfig) -> dict[str, list[Place]]:
+  """The tensors of a file, one by one, and the parameters in each.
+
+  Args:
+    plan: The plan.
+    cfg: The model's config.
+
+  Returns:
+    Name, as the rows have it → the parameters.
+  """
+  found: dict[str, list[Place]] = {}
+  for path, part in plan.parts.items():
+    if part.row.source:
+      for at in np.ndindex((cfg.layers, cfg.experts)[: stack_axes(path)]):
+        found.setdefault(source_name(part.row, at), []).append(Place(path, part, at))
+  return found
+
+
 def source_name(row: Row, index: Sequence[int]) -> str:
   """The tensor's name of one layer (and expert)."""
   return row.source.format(**dict(zip('le', index, strict=False)))
@@ -164,7 +198,7 @@ def source_name(row: Row, index: Sequence[int]) -> str:
 
 def _row_parts(
   row: Row, shapes: Mapping[str, tuple[int, ...]], cfg: TransformerConfig
-) -> tuple[dict[str, Part], tuple[int, ...]]:
+) -> dict[str, Part]:
   missing = [path for path in row.paths if path not in shapes]
   if missing:
     raise ValueError(f'{row.source}: the model has no parameter {", ".join(missing)}.')
@@ -172,13 +206,14 @@ def _row_parts(
   left, right = _sides(row.axes)
   inner = {path: _solve(right, shape, cfg) for path, shape in own.items()}
   length = sum(sizes.get(_PART, 1) for sizes in inner.values())
+  sizes = inner[row.paths[0]] | {_PART: length}
+  first, *rest = (math.prod(sizes[name] for name in group) for group in left)
+  tensor = (first + row.skip, *rest)
   parts, start = {}, 0
   for path, sizes in inner.items():
-    parts[path] = Part(row, sizes, start, length, own[path])
+    parts[path] = Part(row, sizes, start, length, own[path], tensor)
     start += sizes.get(_PART, 1)
-  sizes = inner[row.paths[0]] | {_PART: length}
-  shape = [math.prod(sizes[name] for name in group) for group in left]
-  return parts, (shape[0] + row.skip, *shape[1:])
+  return parts
 
 
 def _solve(

@@ -1,6 +1,6 @@
 """Models in the layouts of other libraries, read and written by a family's rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import json
 import pathlib
@@ -9,12 +9,10 @@ import shutil
 from typing import Any
 
 import jax
-from jaxtyping import Shaped
 import numpy as np
 
-from interp_jax.core import unknown
 from interp_jax.models.config import TransformerConfig
-from interp_jax.models.conversion import Plan, make_plan, source_name, stack_axes
+from interp_jax.models.conversion import Place, Plan, make_plan, places
 from interp_jax.models.families import FAMILIES, Family, Fields, find_family
 from interp_jax.models.families.transformer_lens import TRANSFORMER_LENS
 from interp_jax.models.tensor_files import (
@@ -104,18 +102,14 @@ def save_published(
   published = open_published(like)
   _check_same_model(model.cfg, published)
   leaves = _by_path(params)
+  found = {published.names[k]: v for k, v in places(published.plan, model.cfg).items()}
   tensors = {}
-  for name, stored in published.stored.items():
-    if not published.family.is_unused(name) or name in _names(published):
-      kind = np.dtype(dtype) if dtype and stored.dtype.kind != 'i' else stored.dtype
-      tensors[published.names[name]] = (stored.shape, kind)
+  for name, original in published.names.items():
+    if original in found:
+      stored = published.stored[name]
+      tensors[original] = (stored.shape, np.dtype(dtype) if dtype else stored.dtype)
   path.mkdir(parents=True, exist_ok=True)
-  places = _places(published)
-
-  def read(name: str) -> Shaped[np.ndarray, '...']:
-    return _compose(name, tensors[name][0], places, leaves)
-
-  write_tensors(path, tensors, read)
+  write_tensors(path, tensors, lambda name: _compose(found[name], leaves))
   _copy_texts(like, path, dtype)
 
 
@@ -158,29 +152,6 @@ def _refuse_quantized(fields: Fields) -> None:
   fields.require('quantization_config', None, why=why)
 
 
-def _names(published: Published) -> set[str]:
-  """All tensors that the rows name, by the names that the rows have."""
-  return set(_places(published, canonical=True))
-
-
-def _places(published: Published, canonical: bool = False) -> dict[str, list[Any]]:
-  """Tensor → the parameters in it, each with its place in the stack."""
-  places: dict[str, list[Any]] = {}
-  for path, part in published.plan.parts.items():
-    if not part.row.source:
-      continue
-    for at in np.ndindex(parameter_stack(path, published.cfg)):
-      name = source_name(part.row, at)
-      key = name if canonical else published.names[name]
-      places.setdefault(key, []).append((path, part, at))
-  return places
-
-
-def parameter_stack(path: str, cfg: TransformerConfig) -> tuple[int, ...]:
-  """Sizes of the leading axes of a parameter that files do not have."""
-  return (cfg.layers, cfg.experts)[: stack_axes(path)]
-
-
 def _check_tensors(
   folder: pathlib.Path,
   family: Family,
@@ -189,11 +160,7 @@ def _check_tensors(
   stored: Mapping[str, Stored],
 ) -> None:
   """Every tensor that is needed is there, of its shape, and none besides."""
-  wanted = {}
-  for path, part in plan.parts.items():
-    if part.row.source:
-      for at in np.ndindex(parameter_stack(path, cfg)):
-        wanted[source_name(part.row, at)] = plan.shapes[part.row.source]
+  wanted = {name: found[0].shape for name, found in places(plan, cfg).items()}
   missing = sorted(wanted.keys() - stored.keys())
   beyond = [n for n in stored if n not in wanted and not family.is_unused(n)]
   if missing or beyond:
@@ -226,18 +193,13 @@ def _check_same_model(cfg: TransformerConfig, published: Published) -> None:
     )
 
 
-def _compose(
-  name: str, shape: tuple[int, ...], places: Mapping[str, Any], leaves: Any
-) -> Shaped[np.ndarray, '...']:
+def _compose(found: Sequence[Place], leaves: Mapping[str, Any]) -> np.ndarray:
   """A tensor of the file, from the parameters in it."""
-  tensor: np.ndarray | None = None
-  for path, part, at in places[name]:
+  tensor = np.zeros(found[0].shape, leaves[found[0].path].dtype)
+  for path, part, at in found:
     value = np.asarray(leaves[path][at])
-    value = value - np.asarray(part.row.plus, value.dtype) if part.row.plus else value
-    tensor = np.zeros(shape, value.dtype) if tensor is None else tensor
-    part.put(value, tensor)
-  if tensor is None:
-    raise ValueError(unknown('tensor', name, places))
+    plus = np.asarray(part.row.plus, value.dtype)
+    part.put(value - plus if part.row.plus else value, tensor)
   return tensor
 
 

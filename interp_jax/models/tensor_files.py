@@ -8,6 +8,7 @@ the whole file, keeps what is resident to the tensor at hand.
 from collections.abc import Callable, Iterable, Mapping
 import json
 import math
+import mmap
 import os
 import pathlib
 import struct
@@ -52,7 +53,16 @@ class Stored(NamedTuple):
     """The tensor, mapped from the file: pages are read as they are touched."""
     if not math.prod(self.shape):
       return np.zeros(self.shape, self.dtype)
-    return np.memmap(self.file, self.dtype, 'r', self.offset, self.shape)
+    before = self.offset % mmap.ALLOCATIONGRANULARITY
+    count = math.prod(self.shape)
+    with self.file.open('rb') as opened:
+      mapped = mmap.mmap(
+        opened.fileno(),
+        before + count * self.dtype.itemsize,
+        access=mmap.ACCESS_READ,
+        offset=self.offset - before,
+      )
+    return np.frombuffer(mapped, self.dtype, count, before).reshape(self.shape)
 
 
 def stored_tensors(folder: pathlib.Path) -> dict[str, Stored]:

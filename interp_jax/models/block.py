@@ -28,7 +28,8 @@ class Geometry:
     slot: Where the queries stand among the keys of a cache; 0 without one.
     pos_embed: Shortformer's position embedding `[B or 1, T, D]`, or None.
     attn_scale: Factor on the scores, of this layer.
-    frequencies: Rotary angles per position, `[half]`, or None; of this layer.
+    frequencies: Rotary angles per position, `[half]` or `[B, half]`, of this layer; or
+      None.
     rotary_factor: Factor on what is rotated, of this layer.
   """
 

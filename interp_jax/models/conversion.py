@@ -34,12 +34,13 @@ class Row:
   """One tensor of a file and the parameters in it.
 
   Attributes:
-    source: Its name; `{l}` stands for the layer, `{e}` for the expert. Empty for a
-      parameter that files leave out and that is `plus` everywhere.
+    source: Its name; `{l}` stands for the layer, `{e}` for the expert.
     targets: Path of the parameter, keys joined by `/`, or of several.
     axes: How the axes stand in the file and here.
     plus: What is added on reading (Gemma stores gains less one).
     skip: How many leading rows of the file's tensor nothing reads (OPT's positions).
+    default: What the parameter is throughout if a file leaves the tensor out; None if
+      none may.
   """
 
   source: str
@@ -47,6 +48,7 @@ class Row:
   axes: str
   plus: float = 0.0
   skip: int = 0
+  default: float | None = None
 
   @property
   def paths(self) -> tuple[str, ...]:
@@ -185,9 +187,8 @@ def places(plan: Plan, cfg: TransformerConfig) -> dict[str, list[Place]]:
   """
   found: dict[str, list[Place]] = {}
   for path, part in plan.parts.items():
-    if part.row.source:
-      for at in np.ndindex((cfg.layers, cfg.experts)[: stack_axes(path)]):
-        found.setdefault(source_name(part.row, at), []).append(Place(path, part, at))
+    for at in np.ndindex((cfg.layers, cfg.experts)[: stack_axes(path)]):
+      found.setdefault(source_name(part.row, at), []).append(Place(path, part, at))
   return found
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 import numpy as np
 
 from interp_jax.models import primitives
@@ -14,16 +15,18 @@ from interp_jax.models.rotary import rotary_frequencies
 _NO_WINDOW = 2**30
 
 
-def layer_constants(cfg: TransformerConfig, length: int) -> dict[str, jax.Array | None]:
+def layer_constants(
+  cfg: TransformerConfig, length: int | Int[Array, ' B']
+) -> dict[str, jax.Array | None]:
   """The constants of all layers, each `[L, ...]`, or None where there are none.
 
   Args:
     cfg: The model's config.
-    length: Number of positions of the run, cached ones included.
+    length: Number of tokens of the run, or of each row, padding not counted.
 
   Returns:
-    'window' (in positions), 'attn_scale', and the rotary 'frequencies' `[L, half]` and
-    'rotary_factor'.
+    'window' (in positions), 'attn_scale', and the rotary 'frequencies' `[L, half]` (or
+    `[L, B, half]` where they depend on the length) and 'rotary_factor'.
   """
   dtype = primitives.wide(cfg.dtype)
   windows = [window or _NO_WINDOW for window in _spread(cfg, 'windows')]
@@ -41,9 +44,15 @@ def layer_constants(cfg: TransformerConfig, length: int) -> dict[str, jax.Array 
       for base, scaling in zip(bases, scalings, strict=True)
     ]
     factors = [s.attention_factor if s else 1.0 for s in scalings]
-    constants['frequencies'] = jnp.asarray(np.array(frequencies), dtype)
+    constants['frequencies'] = _stack(frequencies).astype(dtype)
     constants['rotary_factor'] = jnp.asarray(np.array(factors), dtype)
   return constants
+
+
+def _stack(frequencies: list[Any]) -> jax.Array:
+  if all(isinstance(own, np.ndarray) for own in frequencies):
+    return jnp.asarray(np.array(frequencies))
+  return jnp.stack(jnp.broadcast_arrays(*map(jnp.asarray, frequencies)))
 
 
 def first_layers(cfg: TransformerConfig, layers: int) -> dict[str, Any]:

@@ -72,9 +72,12 @@ def open_published(
   _refuse_quantized(fields)
   cfg_fields = family.config(fields, names.keys())
   fields.finish(ignore_fields)
+  stored = {family.canonical(name): tensor for name, tensor in stored.items()}
   cfg = TransformerConfig(**{**cfg_fields, **options})
   plan = make_plan(family.rows(cfg), parameter_shapes(cfg), cfg)
-  stored = {family.canonical(name): tensor for name, tensor in stored.items()}
+  if cfg.tied and not _is_copy(plan, stored, family.head):
+    cfg = dataclasses.replace(cfg, tied=False)
+    plan = make_plan(family.rows(cfg), parameter_shapes(cfg), cfg)
   _check_tensors(folder, family, cfg, plan, stored)
   return Published(folder, family, cfg, stored, names, plan)
 
@@ -140,6 +143,18 @@ def _family(folder: pathlib.Path, text: Mapping[str, Any]) -> Family:
   )
 
 
+def _is_copy(plan: Plan, stored: Mapping[str, Stored], head: str) -> bool:
+  """Whether a tied model's unembedding, if the file has one, is the embedding.
+
+  If it is not, the model is not tied, whatever its config.json says; transformers reads
+  it so since version 5.
+  """
+  embedding = plan.parts['embed/W_E'].row.source
+  if head not in stored or embedding not in stored:
+    return True
+  return np.array_equal(stored[head].read(), stored[embedding].read())
+
+
 def _text_part(text: Mapping[str, Any]) -> Mapping[str, Any]:
   """The config of the language model inside one that also sees (Gemma 3)."""
   if text.get('model_type') == 'gemma3':
@@ -160,8 +175,10 @@ def _check_tensors(
   stored: Mapping[str, Stored],
 ) -> None:
   """Every tensor that is needed is there, of its shape, and none besides."""
-  wanted = {name: found[0].shape for name, found in places(plan, cfg).items()}
-  missing = sorted(wanted.keys() - stored.keys())
+  found = places(plan, cfg)
+  wanted = {name: there[0].shape for name, there in found.items()}
+  optional = {n for n, there in found.items() if there[0].part.row.default is not None}
+  missing = sorted(wanted.keys() - stored.keys() - optional)
   beyond = [n for n in stored if n not in wanted and not family.is_unused(n)]
   if missing or beyond:
     raise ValueError(
@@ -169,7 +186,7 @@ def _check_tensors(
       f'lacks {_some(missing)}; it has {_some(sorted(beyond))} beyond.'
     )
   for name, shape in wanted.items():
-    if stored[name].shape != shape:
+    if name in stored and stored[name].shape != shape:
       raise ValueError(
         f'{folder}: {name} has shape {stored[name].shape}; by config.json it should '
         f'have {shape}.'

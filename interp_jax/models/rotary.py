@@ -84,29 +84,38 @@ class RotaryScaling:
 
 
 def rotary_frequencies(
-  dim: int, base: float, scaling: RotaryScaling | None, length: int
-) -> Float[np.ndarray, ' half']:
+  dim: int,
+  base: float,
+  scaling: RotaryScaling | None,
+  length: int | Int[Array, ' B'],
+) -> Any:
   """Angle per position of each rotated pair: `base ** (-2 i / dim)`, scaled.
 
   Args:
     dim: Number of rotated entries of a head.
     base: Base of the wavelengths.
     scaling: How they are stretched, if they are.
-    length: Number of positions of the run.
+    length: Number of tokens of the run, or of each row; 'dynamic' and 'longrope' depend
+      on it.
 
   Returns:
-    The frequencies of the `dim / 2` pairs, float64.
+    The frequencies of the `dim / 2` pairs, float64 by numpy; those of each row,
+    `[B, dim / 2]` by jax, if they depend on its length.
   """
+  exponents = np.arange(0, dim, 2) / dim
   if scaling is not None and scaling.kind == 'dynamic':
-    base = _dynamic_base(base, dim, scaling, length)
-  frequencies = base ** -(np.arange(0, dim, 2) / dim)
-  if scaling is None or scaling.kind == 'dynamic':
+    return _by_row(_dynamic_base(base, dim, scaling, length)) ** -exponents
+  frequencies = base**-exponents
+  if scaling is None:
     return frequencies
   if scaling.kind == 'linear':
     return frequencies / scaling.factor
   if scaling.kind == 'longrope':
-    long = length > scaling.original_context
-    return frequencies / np.array(scaling.long_factor if long else scaling.short_factor)
+    long, short = np.array(scaling.long_factor), np.array(scaling.short_factor)
+    if isinstance(length, int):
+      return frequencies / (long if length > scaling.original_context else short)
+    is_long = _by_row(length > scaling.original_context)
+    return jnp.where(is_long, frequencies / long, frequencies / short)
   if scaling.kind == 'llama3':
     kept = _llama3_kept(frequencies, scaling)
   else:
@@ -114,9 +123,14 @@ def rotary_frequencies(
   return frequencies * kept + frequencies / scaling.factor * (1 - kept)
 
 
-def _dynamic_base(base: float, dim: int, scaling: RotaryScaling, length: int) -> float:
+def _by_row(value: Any) -> Any:
+  return value if isinstance(value, float) else value[:, None]
+
+
+def _dynamic_base(base: float, dim: int, scaling: RotaryScaling, length: Any) -> Any:
   """A base so large that the longest wavelength grows with the run."""
-  stretch = max(length / scaling.original_context, 1.0)
+  larger = max if isinstance(length, int) else jnp.maximum
+  stretch = larger(length / scaling.original_context, 1.0)
   grown = scaling.factor * stretch - (scaling.factor - 1)
   return base * grown ** (dim / (dim - 2))
 
@@ -146,7 +160,7 @@ def _yarn_kept(dim: int, base: float, scaling: RotaryScaling) -> np.ndarray:
 def rotate(
   x: Float[Array, 'B T H K'],
   positions: Int[Array, '#B T'],
-  frequencies: Float[Array, ' half'],
+  frequencies: Float[Array, '*row half'],
   interleaved: bool,
   factor: Any = 1.0,
 ) -> Float[Array, 'B T H K']:
@@ -155,16 +169,16 @@ def rotate(
   Args:
     x: Queries or keys.
     positions: Their positions; a batch axis of 1 serves all rows.
-    frequencies: Angle per position of each pair; twice as many leading entries of the
-      head are rotated, the others left as they are.
+    frequencies: Angle per position of each pair, of all rows or of each; twice as many
+      leading entries of the head are rotated, the others left as they are.
     interleaved: Whether pairs are neighbours or halves apart.
     factor: On the rotated entries.
 
   Returns:
     The rotated queries or keys.
   """
-  half = frequencies.shape[0]
-  angle = positions[:, :, None, None] * frequencies
+  half = frequencies.shape[-1]
+  angle = positions[:, :, None, None] * frequencies[..., None, None, :]
   cos, sin = jnp.cos(angle) * factor, jnp.sin(angle) * factor
   turned, rest = x[..., : 2 * half].astype(angle.dtype), x[..., 2 * half :]
   if interleaved:

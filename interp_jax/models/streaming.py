@@ -56,10 +56,11 @@ def read_rows(plan: Plan, stored: Mapping[str, Stored]) -> Read:
     row = part.row
     ranges = [range(s.start, s.stop) for s in index[:stack]]
     for at in itertools.product(*ranges):
-      if row.source:
-        value = part.take(stored[source_name(row, at)].read())[index[stack:]]
+      name = source_name(row, at)
+      if name in stored or row.default is None:
+        value = part.take(stored[name].read())[index[stack:]]
       else:
-        value = np.zeros(part.shape, dtype)[index[stack:]]
+        value = np.full(part.shape, row.default, dtype)[index[stack:]]
       if row.plus:
         value = value.astype(dtype) + np.asarray(row.plus, dtype)
       yield tuple(i - r.start for i, r in zip(at, ranges, strict=True)), value

@@ -107,7 +107,9 @@ class Transformer(nn.Module):
     x = self._enter(tokens, token_types, resid, positions, tap)
     valid = None if mask is None else jnp.asarray(mask)
     geometry = self._geometry(positions, positions, valid, 0, batch, tap)
-    x, acts, _ = self._layers(x, prepared, geometry, None, span)
+    tokens_of = length if valid is None else valid.sum(1)
+    constants = layer_constants(self.cfg, tokens_of)
+    x, acts, _ = self._layers(x, prepared, geometry, constants, None, span)
     logits = self._leave(x, logit_positions, tap)
     check_reached(prepared, tap)
     return logits, tap.acts | acts
@@ -157,7 +159,11 @@ class Transformer(nn.Module):
     geometry = self._geometry(
       positions, cache.positions, cache.valid, cache.length, batch, tap
     )
-    x, acts, layers = self._layers(x, prepared, geometry, cache.layers, None)
+    # Rotary scalings by length go by what each row's will be when the cache is full.
+    filled = jnp.arange(size) < cache.length + length
+    padding = jnp.sum(filled & ~cache.valid, 1)
+    constants = layer_constants(self.cfg, size - padding)
+    x, acts, layers = self._layers(x, prepared, geometry, constants, cache.layers, None)
     cache = dataclasses.replace(cache, layers=layers, length=cache.length + length)
     return self._leave(x, logit_positions, tap), tap.acts | acts, cache
 
@@ -210,6 +216,7 @@ class Transformer(nn.Module):
     x: jax.Array,
     prepared: edits_lib.Prepared,
     geometry: Geometry,
+    constants: dict[str, jax.Array | None],
     cache: KeysValues | None,
     span: tuple[Any, Any] | None,
   ) -> tuple[jax.Array, Acts, Any]:
@@ -242,7 +249,7 @@ class Transformer(nn.Module):
       'edits': prepared.scanned,
       'index': jnp.arange(cfg.layers),
       'cache': cache,
-      **layer_constants(cfg, geometry.distance.shape[2]),
+      **constants,
     }
     x, (acts, new) = jax.lax.scan(body, x, xs, length=cfg.layers, unroll=self.unroll)
     return x, acts, new

@@ -148,3 +148,29 @@ def test_generation_uses_the_scaling_of_the_whole_run():
   whole = jnp.concatenate([prompt, new.tokens], 1)
   logits = jax.jit(model.apply)({'params': params}, whole)[0]
   np.testing.assert_allclose(new.logits, logits[:, 3:-1], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  'scaling',
+  [
+    RotaryScaling('dynamic', 3.0, 5),
+    RotaryScaling(
+      'longrope', 1.0, 5, 1.0, short_factor=(1.0, 2.0), long_factor=(3.0, 5.0)
+    ),
+  ],
+)
+def test_a_row_is_scaled_by_its_own_tokens_whatever_its_padding(scaling):
+  from interp_jax.models import generate
+
+  model, params = tiny_model(positions='rotary', rotary_scaling=scaling)
+  run = jax.jit(model.apply)
+  tokens = np.random.default_rng(0).integers(0, 31, (2, 7))
+  for mask in ([[1] * 4 + [0] * 3, [1] * 7], [[0] * 3 + [1] * 4, [1] * 7]):
+    mask = np.array(mask, bool)
+    logits = run({'params': params}, tokens, mask=mask)[0]
+    for row in range(2):
+      alone = run({'params': params}, tokens[row : row + 1, mask[row]])[0]
+      np.testing.assert_allclose(logits[row, mask[row]], alone[0], atol=1e-5)
+  new = generate(model, params, tokens, 3, mask=mask)  # The last mask pads on the left.
+  alone = generate(model, params, tokens[:1, 3:], 3)
+  np.testing.assert_allclose(new.logits[0], alone.logits[0], atol=1e-4)

@@ -76,11 +76,10 @@ def _head_rows(cfg: TransformerConfig) -> list[Row]:
   rows = [
     *linear(f'{_HEAD}.transform.dense', 'mlm_dense/{}', True),
     *norm(f'{_HEAD}.transform.LayerNorm', 'ln_final'),
-    Row(f'{_HEAD}.bias', 'unembed/b_U', 'v -> v'),
   ]
-  if not cfg.tied:
-    rows.append(Row(f'{_HEAD}.decoder.weight', 'unembed/W_U', 'v d -> d v'))
-  return rows
+  if cfg.tied:
+    return [*rows, Row(f'{_HEAD}.bias', 'unembed/b_U', 'v -> v')]
+  return [*rows, *linear(f'{_HEAD}.decoder', 'unembed/{}_U', True)]
 
 
 BERT = Family(
@@ -89,10 +88,11 @@ BERT = Family(
   _config,
   _rows,
   prefix='bert.',
+  head=f'{_HEAD}.decoder.weight',
   unused=(
     r'embeddings\.position_ids',
     r'cls\.seq_relationship\.(weight|bias)',
-    r'cls\.predictions\.decoder\.(weight|bias)',
+    r'cls\.predictions\.(decoder\.)?bias',  # One of the two is read.
   ),
   renamed={r'\.gamma$': '.weight', r'\.beta$': '.bias'},
 )

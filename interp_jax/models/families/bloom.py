@@ -77,5 +77,4 @@ BLOOM = Family(
   _config,
   _rows,
   prefix='transformer.',
-  unused=(r'lm_head\.weight',),
 )

@@ -87,9 +87,9 @@ def _norms(cfg: TransformerConfig, layer: str) -> list[Row]:
 
 FALCON = Family(
   'Falcon',
-  ('falcon', 'RefinedWeb', 'RefinedWebModel'),
+  ('falcon',),
   _config,
   _rows,
   prefix='transformer.',
-  unused=(r'lm_head\.weight', r'h\.\d+\.self_attention\.rotary_emb\.inv_freq'),
+  unused=(r'h\.\d+\.self_attention\.rotary_emb\.inv_freq',),
 )

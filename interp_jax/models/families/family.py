@@ -36,6 +36,8 @@ class Family:
       `TransformerConfig`.
     rows: From the config, the tensors.
     prefix: In front of the tensors' names in some files and not in others.
+    head: The tensor of the unembedding. A file of a tied model may have it too, as a
+      copy of the embedding.
     unused: Regexes of tensors that change nothing: buffers, other heads, copies.
     renamed: Regex → replacement, for names that older files have.
   """
@@ -45,6 +47,7 @@ class Family:
   config: Callable[[Fields, Set[str]], dict[str, Any]]
   rows: Callable[[TransformerConfig], Sequence[Row]]
   prefix: str = ''
+  head: str = 'lm_head.weight'
   unused: tuple[str, ...] = ()
   renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -56,7 +59,8 @@ class Family:
 
   def is_unused(self, name: str) -> bool:
     """Whether a tensor, by its canonical name, changes nothing."""
-    return any(re.fullmatch(pattern, name) for pattern in self.unused)
+    patterns = (re.escape(self.head), *self.unused)
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
 def norm(source: str, target: str, bias: bool = True, plus: float = 0.0) -> list[Row]:

@@ -55,6 +55,8 @@ def _gemma2(fields: Fields, names: Set[str], rotary: bool = True) -> dict[str, A
 
 
 def _gemma3(fields: Fields, names: Set[str]) -> dict[str, Any]:
+  why = 'transformers passes over it in Gemma 3.'
+  fields.require('attn_logit_softcapping', None, why=why)
   every = fields.take('_sliding_window_pattern', 6)
   every = fields.take('sliding_window_pattern', every)
   kinds = [
@@ -112,6 +114,17 @@ def _sandwich_rows(cfg: TransformerConfig) -> list[Row]:
   ]
 
 
-GEMMA = Family('Gemma 1', ('gemma',), _gemma, _gemma_rows, 'model.', UNUSED)
-GEMMA2 = Family('Gemma 2', ('gemma2',), _gemma2, _sandwich_rows, 'model.', UNUSED)
-GEMMA3 = Family('Gemma 3', ('gemma3_text',), _gemma3, _sandwich_rows, 'model.', UNUSED)
+GEMMA = Family('Gemma 1', ('gemma',), _gemma, _gemma_rows, 'model.', unused=UNUSED)
+GEMMA2 = Family(
+  'Gemma 2', ('gemma2',), _gemma2, _sandwich_rows, 'model.', unused=UNUSED
+)
+GEMMA3 = Family(
+  'Gemma 3',
+  ('gemma3_text',),
+  _gemma3,
+  _sandwich_rows,
+  'model.',
+  # Models that also see: what makes vectors of images is left out.
+  unused=(*UNUSED, r'(vision_tower|multi_modal_projector)\..*'),
+  renamed={r'^language_model\.(model\.)?|^model\.language_model\.': 'model.'},
+)

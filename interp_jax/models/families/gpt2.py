@@ -62,5 +62,5 @@ GPT2 = Family(
   _config,
   _rows,
   prefix='transformer.',
-  unused=(r'h\.\d+\.attn\.(masked_)?bias', r'lm_head\.weight'),
+  unused=(r'h\.\d+\.attn\.(masked_)?bias',),
 )

@@ -64,5 +64,5 @@ GPT_NEO = Family(
   _config,
   _rows,
   prefix='transformer.',
-  unused=(r'h\.\d+\.attn\.attention\.(masked_)?bias', r'lm_head\.weight'),
+  unused=(r'h\.\d+\.attn\.attention\.(masked_)?bias',),
 )

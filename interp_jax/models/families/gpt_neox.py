@@ -70,9 +70,9 @@ GPT_NEOX = Family(
   _config,
   _rows,
   prefix='gpt_neox.',
+  head='embed_out.weight',
   unused=(
     r'layers\.\d+\.attention\.(masked_)?bias',
     r'layers\.\d+\.attention\.rotary_emb\.inv_freq',
-    r'embed_out\.weight',
   ),
 )

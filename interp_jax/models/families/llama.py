@@ -19,7 +19,7 @@ from interp_jax.models.families.family import (
 from interp_jax.models.families.fields import Fields
 from interp_jax.models.families.rope import rotary_fields
 
-UNUSED = (r'layers\.\d+\.self_attn\.rotary_emb\.inv_freq', r'lm_head\.weight')
+UNUSED = (r'layers\.\d+\.self_attn\.rotary_emb\.inv_freq',)
 
 
 def decoder_fields(
@@ -31,15 +31,17 @@ def decoder_fields(
     fields: The config.json.
     rotary: Whether to take the rotary fields too.
     **default: Where the family differs: `rope_theta`, `rms_norm_eps`, `act`, `tied`,
-      `head_dim`.
+      `head_dim`, `partial_rotary_factor` (only where heads may be rotated in part).
 
   Returns:
     Fields of a `TransformerConfig`.
   """
   width, count = fields.need('hidden_size'), fields.need('num_attention_heads')
   head_dim = fields.take('head_dim', default.get('head_dim', width // count))
-  theta = default.get('rope_theta', 10_000.0)
-  turns = rotary_fields(fields, head_dim, rope_theta=theta) if rotary else {}
+  rope = {
+    k: default[k] for k in ('rope_theta', 'partial_rotary_factor') if k in default
+  }
+  turns = rotary_fields(fields, head_dim, **rope) if rotary else {}
   return {
     'vocab_size': fields.need('vocab_size'),
     'width': width,
@@ -134,5 +136,5 @@ def _mistral(fields: Fields, names: Set[str]) -> dict[str, Any]:
   return {**decoder_fields(fields), 'windows': fields.take('sliding_window')}
 
 
-LLAMA = Family('Llama 2, 3', ('llama',), _llama, rows, 'model.', UNUSED)
-MISTRAL = Family('Mistral', ('mistral',), _mistral, rows, 'model.', UNUSED)
+LLAMA = Family('Llama 2, 3', ('llama',), _llama, rows, 'model.', unused=UNUSED)
+MISTRAL = Family('Mistral', ('mistral',), _mistral, rows, 'model.', unused=UNUSED)

@@ -76,5 +76,9 @@ def _qwen3_rows(cfg: TransformerConfig) -> list[Row]:
   return _expert_rows(cfg, 'layers.{l}.mlp', 'gate_proj', 'up_proj', 'down_proj')
 
 
-MIXTRAL = Family('Mixtral', ('mixtral',), _mixtral, _mixtral_rows, 'model.', UNUSED)
-QWEN3_MOE = Family('Qwen 3 MoE', ('qwen3_moe',), _qwen3, _qwen3_rows, 'model.', UNUSED)
+MIXTRAL = Family(
+  'Mixtral', ('mixtral',), _mixtral, _mixtral_rows, 'model.', unused=UNUSED
+)
+QWEN3_MOE = Family(
+  'Qwen 3 MoE', ('qwen3_moe',), _qwen3, _qwen3_rows, 'model.', unused=UNUSED
+)

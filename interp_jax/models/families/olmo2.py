@@ -38,4 +38,4 @@ def _rows(cfg: TransformerConfig) -> list[Row]:
   ]
 
 
-OLMO2 = Family('OLMo 2', ('olmo2',), _config, _rows, 'model.', UNUSED)
+OLMO2 = Family('OLMo 2', ('olmo2',), _config, _rows, 'model.', unused=UNUSED)

@@ -76,6 +76,5 @@ OPT = Family(
   _config,
   _rows,
   prefix='model.decoder.',
-  unused=(r'lm_head\.weight',),
   renamed={r'^decoder\.': 'model.decoder.'},
 )

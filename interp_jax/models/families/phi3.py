@@ -17,11 +17,10 @@ from interp_jax.models.families.llama import (
 
 def _config(fields: Fields, names: Set[str]) -> dict[str, Any]:
   del names
-  bias = fields.take('attention_bias', False)
-  fields.require('attention_bias', False, default=bias)
+  fields.require('attention_bias', False, default=False)
   fields.ignore('original_max_position_embeddings')
   return {
-    **decoder_fields(fields, rms_norm_eps=1e-5),
+    **decoder_fields(fields, rms_norm_eps=1e-5, partial_rotary_factor=1.0),
     'windows': fields.take('sliding_window'),
   }
 
@@ -39,4 +38,4 @@ def _rows(cfg: TransformerConfig) -> list[Row]:
   ]
 
 
-PHI3 = Family('Phi-3', ('phi3',), _config, _rows, 'model.', UNUSED)
+PHI3 = Family('Phi-3', ('phi3',), _config, _rows, 'model.', unused=UNUSED)

@@ -36,5 +36,5 @@ def _windows(fields: Fields) -> Any:
   return windows(fields, kinds[:layers], window if sliding else None)
 
 
-QWEN2 = Family('Qwen 2, 2.5', ('qwen2',), _qwen2, rows, 'model.', UNUSED)
-QWEN3 = Family('Qwen 3', ('qwen3',), _qwen3, rows, 'model.', UNUSED)
+QWEN2 = Family('Qwen 2, 2.5', ('qwen2',), _qwen2, rows, 'model.', unused=UNUSED)
+QWEN3 = Family('Qwen 3', ('qwen3',), _qwen3, rows, 'model.', unused=UNUSED)

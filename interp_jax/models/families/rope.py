@@ -10,26 +10,14 @@ from interp_jax.models.rotary import SCALINGS, RotaryScaling
 
 # Older files name them otherwise.
 _ALIASES = {'su': 'longrope'}
-_KNOWN = frozenset(
-  {
-    'attention_factor',
-    'beta_fast',
-    'beta_slow',
-    'factor',
-    'high_freq_factor',
-    'long_factor',
-    'low_freq_factor',
-    'mscale',
-    'mscale_all_dim',
-    'original_max_position_embeddings',
-    'partial_rotary_factor',
-    'rope_theta',
-    'rope_type',
-    'short_factor',
-    'truncate',
-    'type',
-  }
-)
+# fmt: off
+_KNOWN = frozenset({
+  'attention_factor', 'beta_fast', 'beta_slow', 'factor', 'high_freq_factor',
+  'long_factor', 'low_freq_factor', 'mscale', 'mscale_all_dim',
+  'original_max_position_embeddings', 'partial_rotary_factor', 'rope_theta',
+  'rope_type', 'short_factor', 'truncate', 'type',
+})
+# fmt: on
 
 
 def rotary_fields(fields: Fields, head_dim: int, **default: Any) -> dict[str, Any]:
@@ -48,6 +36,11 @@ def rotary_fields(fields: Fields, head_dim: int, **default: Any) -> dict[str, An
   """
   rope = rope_parameters(fields, **default)
   share = rope.get('partial_rotary_factor', 1.0)
+  if share != 1 and 'partial_rotary_factor' not in default:
+    raise ValueError(
+      f'config.json: partial_rotary_factor={share}; models of this family rotate whole '
+      'heads, and transformers passes over it.'
+    )
   return {
     'positions': 'rotary',
     'rotary_dim': int(head_dim * share),

@@ -42,7 +42,7 @@ def _config(fields: Fields, names: Set[str]) -> dict[str, Any]:
   attn_only = fields.take('attn_only', False)
   positions = _choice('positional_embedding_type', _positions(fields), _POSITIONS)
   layernorm = _choice('normalization_type', norm, _NORMS) == 'layernorm'
-  return {
+  config = {
     'vocab_size': fields.need('d_vocab'),
     'width': fields.need('d_model'),
     'layers': fields.need('n_layers'),
@@ -66,6 +66,9 @@ def _config(fields: Fields, names: Set[str]) -> dict[str, Any]:
     'unembed_bias': 'unembed.b_U' in names,
     'final_rms': fields.take('final_rms', False) and layernorm,
   }
+  # What else a file has is of its training, and TransformerLens passes over it too.
+  fields.ignore_rest()
+  return config
 
 
 def _choice(name: str, value: Any, known: dict[Any, str]) -> str:
@@ -89,121 +92,30 @@ def _scale(fields: Fields) -> float | None:
 
 
 def _refuse(fields: Fields) -> None:
-  """What changes the function and is not computed, and what changes nothing."""
+  """What changes the function and is not computed here."""
   off = {
-    'scale_attn_by_inverse_layer_idx': False,
-    'use_local_attn': False,
-    'post_embedding_ln': False,
-    'use_normalization_before_and_after': False,
+    'architecture': 'neel',
     'attn_scores_soft_cap': -1.0,
-    'output_logits_soft_cap': -1.0,
-    'use_NTK_by_parts_rope': False,
-    'use_yarn_rope': False,
-    'use_qk_norm': False,
+    'clip_qkv': None,
     'num_experts': None,
+    'output_logits_soft_cap': -1.0,
+    'post_embedding_ln': False,
+    'rotary_scaling_factor': 1.0,
+    'scale_attn_by_inverse_layer_idx': False,
+    'use_NTK_by_parts_rope': False,
+    'use_attention_sinks': False,
+    'use_dynamic_ntk_rope': False,
+    'use_local_attn': False,
+    'use_logn_attn': False,
+    'use_normalization_before_and_after': False,
+    'use_qk_norm': False,
+    'use_yarn_rope': False,
   }
   for name, value in off.items():
     fields.require(name, value, default=value)
   fields.require('attention_dir', 'causal', 'bidirectional', default='causal')
-  fields.require('architecture', None, 'neel', default=None)
-  fields.ignore(*_UNUSED_FIELDS)
-
-
-# Of training, of where the model runs, and of hooks.
-_UNUSED_FIELDS = (
-  'NTK_by_parts_factor',
-  'NTK_by_parts_high_freq_factor',
-  'NTK_by_parts_low_freq_factor',
-  'NTK_original_ctx_len',
-  'attn_types',
-  'batch_size',
-  'batches_per_device',
-  'beta1',
-  'beta2',
-  'bytes_per_token',
-  'checkpoint_every_tokens',
-  'checkpoint_index',
-  'checkpoint_label_type',
-  'checkpoint_value',
-  'clip_qkv',
-  'd_vocab_final',
-  'd_vocab_out',
-  'dataset_name',
-  'decay_epochs',
-  'default_prepend_bos',
-  'device',
-  'epochs',
-  'experts_per_token',
-  'factored_embed',
-  'from_checkpoint',
-  'grad_norm_clip',
-  'init_mode',
-  'init_weights',
-  'initializer_range',
-  'layer_norm_folding',
-  'load_in_4bit',
-  'lr',
-  'lr_schedule',
-  'max_steps',
-  'max_tokens',
-  'model_name',
-  'n_devices',
-  'n_epochs',
-  'n_params',
-  'next_save_point',
-  'norm_topk_prob',
-  'num_checkpoints',
-  'original_architecture',
-  'quantization_method',
-  'relative_attention_max_distance',
-  'relative_attention_num_buckets',
-  'rotary_base_local',
-  'rotary_scaling_factor',
-  'run_name',
-  'save_checkpoints',
-  'seed',
-  'shuffle_data',
-  'shuffle_seed',
-  'start_pos_embed',
-  'sublayer_ln',
-  'tie_word_embeddings',
-  'tokenizer_name',
-  'tokenizer_prepends_bos',
-  'tokens_per_step',
-  'train_loss_ewma_beta',
-  'train_seq_length',
-  'truncate_tokens',
-  'trust_remote_code',
-  'ungroup_grouped_query_attention',
-  'use_acc',
-  'use_attention_sinks',
-  'use_attn_in',
-  'use_attn_result',
-  'use_bfloat16_matmul',
-  'use_dynamic_ntk_rope',
-  'use_float16',
-  'use_hook_mlp_in',
-  'use_hook_tokens',
-  'use_logn_attn',
-  'use_pos_resid',
-  'use_split_qkv_input',
-  'uses_rms_norm',
-  'verbose',
-  'version',
-  'wandb',
-  'wandb_project_name',
-  'warmup_tokens',
-  'weight_decay',
-  'weight_init_scale',
-  'window_size',
-  'yarn_attention_factor',
-  'yarn_beta_fast',
-  'yarn_beta_slow',
-  'yarn_factor',
-  'yarn_global_attn_only',
-  'yarn_original_max_position_embeddings',
-  'yarn_truncate',
-)
+  vocabulary = fields.need('d_vocab')
+  fields.require('d_vocab_out', -1, vocabulary, default=-1)
 
 
 def _rows(cfg: TransformerConfig) -> list[Row]:
@@ -242,7 +154,7 @@ def _mlp_rows(cfg: TransformerConfig, layer: str) -> list[Row]:
   if cfg.gated:  # TransformerLens's gate has no bias.
     rows += [
       Row(f'{layer}.mlp.W_gate', 'blocks/mlp/W_gate', 'd m -> d m'),
-      Row('', 'blocks/mlp/b_gate', 'm -> m'),
+      Row(f'{layer}.mlp.b_gate', 'blocks/mlp/b_gate', 'm -> m', default=0.0),
     ]
   if cfg.act == 'solu_ln':
     rows += [
@@ -257,10 +169,11 @@ def _norm(
 ) -> list[Row]:
   if cfg.norm == 'none':
     return []
-  gain = Row(f'{source}.w', f'{target}/w', 'd -> d')
+  # `LNPre` and `RMSPre`: gains and biases are folded into what reads the norm.
+  gain = Row(f'{source}.w', f'{target}/w', 'd -> d', default=1.0)
   if cfg.norm == 'rmsnorm' or not bias:
     return [gain]
-  return [gain, Row(f'{source}.b', f'{target}/b', 'd -> d')]
+  return [gain, Row(f'{source}.b', f'{target}/b', 'd -> d', default=0.0)]
 
 
 TRANSFORMER_LENS = Family(

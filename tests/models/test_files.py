@@ -1,6 +1,8 @@
 """What is saved is what is loaded, and a folder that does not fit says why."""
 
 import json
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -210,3 +212,74 @@ def test_weights_that_are_no_safetensors_file_are_refused(saved):
   (folder / 'model.safetensors').write_bytes(b'not a tensor in sight')
   with pytest.raises(ValueError, match=r'model\.safetensors is not a safetensors file'):
     load(folder)
+
+
+class Hub(types.ModuleType):
+  """In the place of huggingface_hub, which an extra installs: one repository."""
+
+  def __init__(self, folder):
+    super().__init__('huggingface_hub')
+    self.folder, self.asked = folder, []
+
+  def snapshot_download(self, name, revision, allow_patterns):
+    self.asked.append((name, revision))
+    assert not any('.bin' in pattern for pattern in allow_patterns)  # No pickles.
+    if name != 'some/model':
+      raise OSError('404: no such repository')
+    return str(self.folder)
+
+
+def test_a_name_with_a_slash_is_a_repository_on_the_hub(saved, monkeypatch):
+  model, _, folder = saved
+  hub = Hub(folder)
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', hub)
+  assert load('some/model', revision='v2')[0] == model
+  assert hub.asked == [('some/model', 'v2')]
+  with pytest.raises(ValueError, match=r"no folder 'other/model'.*hub did not.*404"):
+    load('other/model')
+
+
+def test_without_the_extra_a_hub_name_says_what_to_install(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
+  with pytest.raises(ValueError, match=r"pip install 'interp_jax\[hub\]'"):
+    load('some/model')
+
+
+def test_double_precision_has_to_be_switched_on_first(saved):
+  with pytest.raises(ValueError, match='jax_enable_x64'):
+    load(saved[2], dtype='float64')
+
+
+@pytest.mark.parametrize('side', ['left', 'right'])
+def test_a_batch_of_texts_is_each_text_and_a_mask(tokenizer, side):
+  texts = ['import os', '', 'print(name)']
+  tokens, mask = tokenizer.batch(texts, bos=True, side=side)
+  assert tokens.shape == mask.shape
+  for row, text in enumerate(texts):
+    assert tokens[row, mask[row]].tolist() == tokenizer.encode(text, bos=True)
+  filled = mask[:, -1 if side == 'left' else 0]
+  assert filled.all()
+
+
+def test_padding_stands_left_or_right(tokenizer):
+  with pytest.raises(ValueError, match="side='middle'"):
+    tokenizer.batch(['a'], side='middle')
+
+
+def test_published_tokenizers_neither_cut_nor_fill_up(tmp_path, tokenizer):
+  import tokenizers
+
+  tokenizer.save(tmp_path / 'tokenizer.json')
+  inner = tokenizers.Tokenizer.from_file(str(tmp_path / 'tokenizer.json'))
+  inner.enable_truncation(2)
+  inner.enable_padding(length=9)
+  inner.post_processor = tokenizers.processors.TemplateProcessing(
+    single='<|bos|> $A', special_tokens=[('<|bos|>', inner.token_to_id('<|bos|>'))]
+  )
+  inner.save(str(tmp_path / 'tokenizer.json'))
+  published = Tokenizer.from_file(tmp_path / 'tokenizer.json')
+  text = 'import os, sys'
+  assert published.encode(text) == tokenizer.encode(text)
+  with_bos = tokenizer.encode(text, bos=True)
+  assert published.encode(text, template=True) == with_bos
+  assert published.encode(text, bos=True, template=True) == with_bos

@@ -1,12 +1,13 @@
 """Loading a GPT-2-small-sized folder: time and memory, beside the peers.
 
-Each library loads the same folder in a process of its own, several times, its own way:
-ours by `models.load`, transformers by `GPT2LMHeadModel.from_pretrained`, TransformerLens
-by the steps of its `from_pretrained_no_processing`, which itself asks the hub for the
-config and the tokenizer. All in float32. The first load of a
-process is left out of the time (it warms the page cache and the compilers up); memory
-is that of the first. It is counted twice: all that is resident (`VmHWM`, pages of the
-mapped file included), and what the process itself allocated (anonymous pages).
+Each library loads the same folder in a process of its own, its own way: ours by
+`models.load`, transformers by `GPT2LMHeadModel.from_pretrained`, and TransformerLens by
+the steps of its `from_pretrained_no_processing` (the function itself asks the hub for
+the config and the tokenizer). All in float32. Shown are the first load of a process,
+which is what a script or a notebook waits for, and the median of later ones, with every
+parameter read once, since a mapped file is not in memory before it is read. Memory is
+that of the first load, counted twice: all that is resident (`VmHWM`, pages of the mapped
+file included), and what the process itself allocated (anonymous pages).
 
     python benchmarks/load_gpt2.py --json=benchmarks/results/load_gpt2.json
 
@@ -122,7 +123,7 @@ class Memory:
   """The most memory of this process, watched by a thread."""
 
   def __init__(self):
-    self.anonymous = 0
+    self.anonymous = 0.0
     self._done = threading.Event()
     self._thread = threading.Thread(target=self._watch, daemon=True)
 

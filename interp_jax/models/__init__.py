@@ -1,4 +1,4 @@
-"""The transformer, its configs, weights on disk and the embedded models.
+"""The transformer, its configs, weights on disk: published, saved and embedded.
 
 `model, params, tokenizer = load(name)`, then
 `logits, acts = model.apply({'params': params}, tokens, edits)`.
@@ -9,6 +9,13 @@ from interp_jax.models.config import TransformerConfig
 from interp_jax.models.files import list_models, load, save, save_like
 from interp_jax.models.generate import Generated, generate
 from interp_jax.models.pooling import pool
+from interp_jax.models.processing import (
+  center_unembed,
+  center_writing_weights,
+  fold_ln,
+  fold_value_biases,
+  process,
+)
 from interp_jax.models.rotary import RotaryScaling
 from interp_jax.models.tokenizer import Tokenizer
 from interp_jax.models.transformer import (
@@ -26,12 +33,17 @@ __all__ = [
   'Tokenizer',
   'Transformer',
   'TransformerConfig',
+  'center_unembed',
+  'center_writing_weights',
   'empty_cache',
+  'fold_ln',
+  'fold_value_biases',
   'generate',
   'init_params',
   'list_models',
   'load',
   'pool',
+  'process',
   'save',
   'save_like',
   'truncate',

@@ -115,6 +115,7 @@ def save_like(
   params: dict[str, Any],
   like: str | os.PathLike,
   dtype: str | None = None,
+  ignore_fields: Iterable[str] = (),
 ) -> None:
   """Writes a model for other libraries, in the layout that it was loaded from.
 
@@ -132,11 +133,13 @@ def save_like(
       names of its tensors are kept. Tensors that change nothing (buffers, copies of
       tied weights, other heads) are left out.
     dtype: Dtype of the written weights; None for what they are in `like`.
+    ignore_fields: As in `load`.
 
   Raises:
     ValueError: if the model's config is not that of `like`, as after `process`.
   """
-  save_published(pathlib.Path(path), model, params, _find(like, None), dtype)
+  source = _find(like, None)
+  save_published(pathlib.Path(path), model, params, source, dtype, ignore_fields)
 
 
 def _open_own(

@@ -88,6 +88,7 @@ def save_published(
   params: Mapping[str, Any],
   like: pathlib.Path,
   dtype: str | None = None,
+  ignore_fields: Iterable[str] = (),
 ) -> None:
   """Writes a model in the layout of the folder that it was loaded from.
 
@@ -97,20 +98,23 @@ def save_published(
     params: Its parameters, edited as you please.
     like: The folder that it was loaded from. Its config.json and tokenizer are copied.
     dtype: Of the weights; None for what they are in `like`.
+    ignore_fields: As in `open_published`.
 
   Raises:
     ValueError: if the model is not that of `like`, as after `process`, which adds
       parameters that the layout has no place for.
   """
-  published = open_published(like)
+  published = open_published(like, ignore_fields)
   _check_same_model(model.cfg, published)
   leaves = _by_path(params)
-  found = {published.names[k]: v for k, v in places(published.plan, model.cfg).items()}
-  tensors = {}
-  for name, original in published.names.items():
-    if original in found:
-      stored = published.stored[name]
-      tensors[original] = (stored.shape, np.dtype(dtype) if dtype else stored.dtype)
+  found, tensors = {}, {}
+  for name, there in places(published.plan, model.cfg).items():
+    if name not in published.names:
+      _check_left_out(name, there, leaves)
+      continue
+    original, stored = published.names[name], published.stored[name]
+    found[original] = there
+    tensors[original] = (stored.shape, np.dtype(dtype) if dtype else stored.dtype)
   path.mkdir(parents=True, exist_ok=True)
   write_tensors(path, tensors, lambda name: _compose(found[name], leaves))
   _copy_texts(like, path, dtype)
@@ -208,6 +212,19 @@ def _check_same_model(cfg: TransformerConfig, published: Published) -> None:
       f'The model is not that of {published.folder}: {shown}. Edit the raw model, not '
       'a processed one, or save it with interp_jax.models.save.'
     )
+
+
+def _check_left_out(
+  name: str, found: Sequence[Place], leaves: Mapping[str, Any]
+) -> None:
+  """A parameter that the file leaves out is still what that means."""
+  for path, part, at in found:
+    if not np.all(np.asarray(leaves[path][at]) == part.row.default):
+      raise ValueError(
+        f'{path} is no longer {part.row.default} throughout, and the files that the '
+        f'model was loaded from have no tensor {name} for it. Save it with '
+        'interp_jax.models.save.'
+      )
 
 
 def _compose(found: Sequence[Place], leaves: Mapping[str, Any]) -> np.ndarray:

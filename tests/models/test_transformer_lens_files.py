@@ -123,3 +123,17 @@ def test_what_is_not_computed_is_refused(tmp_path, given, message):
   folder = write(tmp_path / 'model', FIELDS | given, tensors)
   with pytest.raises(ValueError, match=message):
     load(folder)
+
+
+def test_a_folded_file_is_written_back_unless_its_norms_were_edited(tmp_path):
+  model, params = tiny_model(unembed_bias=True)
+  tensors = published_names(model, params)
+  tensors = {n: t for n, t in tensors.items() if '.ln' not in n and 'ln_f' not in n}
+  fields = FIELDS | {'normalization_type': 'LNPre'}
+  folder = write(tmp_path / 'model', fields, tensors)
+  got, weights, _ = load(folder)
+  save_like(tmp_path / 'same', got, weights, like=folder)
+  jax.tree.map(np.testing.assert_array_equal, load(tmp_path / 'same')[1], weights)
+  weights['blocks']['ln1']['w'] *= 2
+  with pytest.raises(ValueError, match=r'blocks/ln1/w is no longer 1\.0 throughout'):
+    save_like(tmp_path / 'edited', got, weights, like=folder)

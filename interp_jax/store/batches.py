@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping
 import dataclasses
 from typing import Any
 
+from jaxtyping import Int
 import numpy as np
 
 from interp_jax.store.arrays import StoredArray
+from interp_jax.store.keep import Keep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Order:
     seed: The seed.
     process_index: Which slice of the blocks.
     process_count: Of how many.
+    keep: Which rows to leave out; None for none.
   """
 
   rows: int
@@ -34,6 +37,7 @@ class Order:
   seed: int
   process_index: int = 0
   process_count: int = 1
+  keep: Keep | None = None
 
   def __post_init__(self) -> None:
     if not 0 <= self.process_index < self.process_count:
@@ -56,13 +60,24 @@ class Order:
     """Number of blocks of the dataset."""
     return -(-self.rows // self.block_rows)
 
-  @property
-  def fewest_rows(self) -> int:
-    """Rows that every process has in every epoch, at least."""
+  def fewest_rows(self, kept: Int[np.ndarray, 'blocks'] | None = None) -> int:
+    """Rows that every process has in every epoch, at least.
+
+    Args:
+      kept: Rows that are kept of each block; None for all.
+    """
+    if kept is None:
+      kept = np.full(self.blocks, self.block_rows)
+      kept[-1] = self.rows - (self.blocks - 1) * self.block_rows
     if self.process_count == 1:
-      return self.rows
-    short = self.blocks * self.block_rows - self.rows
-    return self.blocks // self.process_count * self.block_rows - short
+      return int(kept.sum())
+    return int(np.sort(kept)[: self.blocks // self.process_count].sum())
+
+  def to_json(self) -> dict[str, Any]:
+    """As plain data."""
+    keep = None if self.keep is None else self.keep.to_json()
+    fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+    return fields | {'keep': keep}
 
   def permutation(self, window: int, rows: int) -> np.ndarray:
     """Where the rows of a window go within it."""
@@ -90,6 +105,7 @@ class Batches(Iterator[Any]):
     order: Order,
     *,
     batch_size: int,
+    provenance: StoredArray,
     epochs: int | None = None,
     single: bool = False,
     drop_last: bool = False,
@@ -100,6 +116,7 @@ class Batches(Iterator[Any]):
       arrays: The arrays to read.
       order: The order of their rows.
       batch_size: Rows of a batch.
+      provenance: What the order's filter is asked about.
       epochs: How often to go through the dataset; None for ever.
       single: Whether a batch is the rows of the only array instead of a dict.
       drop_last: Whether to leave out a last batch that is not full.
@@ -109,16 +126,24 @@ class Batches(Iterator[Any]):
     """
     if batch_size < 1 or (epochs is not None and epochs < 1):
       raise ValueError(f'{batch_size=} and {epochs=} must be positive.')
-    self._arrays = arrays
+    # Of a single array the name does not matter, to others that it is mixed with.
+    self._arrays = {'': next(iter(arrays.values()))} if single else dict(arrays)
     self._order = order
     self._batch_size = batch_size
+    self._provenance = provenance
     self._single = single
     self._limit = None
     if drop_last and epochs is not None:
-      self._limit = epochs * order.fewest_rows // batch_size
+      self._limit = epochs * order.fewest_rows(self._count_kept()) // batch_size
     self._windows = _windows(order, epochs, self._read_window)
     self._window: dict[str, np.ndarray] | None = None
     self._index = self._offset = self._given = 0
+
+  @property
+  def kind(self) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of a row of each array: what batches that are mixed share."""
+    specs = {name: array.spec for name, array in self._arrays.items()}
+    return {name: (spec.shape, str(spec.np_dtype)) for name, spec in specs.items()}
 
   def __iter__(self) -> 'Batches':
     return self
@@ -126,17 +151,25 @@ class Batches(Iterator[Any]):
   def __next__(self) -> Any:
     if self._limit is not None and self._given >= self._limit:
       raise StopIteration
-    parts: list[dict[str, np.ndarray]] = []
-    missing = self._batch_size
-    while missing and (window := self._fetch()) is not None:
-      part = self._cut(window, missing)
-      missing -= _length(part)
-      parts.append(part)
-    if not parts:
+    batch = self.take(self._batch_size)
+    if batch is None:
       raise StopIteration
     self._given += 1
-    batch = {name: _join([p[name] for p in parts]) for name in self._arrays}
-    return next(iter(batch.values())) if self._single else batch
+    return self.present(batch)
+
+  def take(self, rows: int) -> dict[str, np.ndarray] | None:
+    """The next rows of each array, fewer at the end, None when there are none."""
+    parts: list[dict[str, np.ndarray]] = []
+    while rows and (window := self._fetch()) is not None:
+      parts.append(self._cut(window, rows))
+      rows -= length(parts[-1])
+    if not parts:
+      return None
+    return {name: join([part[name] for part in parts]) for name in self._arrays}
+
+  def present(self, batch: dict[str, np.ndarray]) -> Any:
+    """What a caller sees of a batch: the dict, or the rows of the only array."""
+    return batch[''] if self._single else batch
 
   def get_state(self) -> dict[str, Any]:
     """The position: what `set_state` needs to continue with the next batch."""
@@ -144,7 +177,7 @@ class Batches(Iterator[Any]):
       'window': self._index,
       'offset': self._offset,
       'batches': self._given,
-      'order': dataclasses.asdict(self._order),
+      'order': self._order.to_json(),
     }
 
   def set_state(self, state: Mapping[str, Any]) -> None:
@@ -157,11 +190,11 @@ class Batches(Iterator[Any]):
     Raises:
       ValueError: if the state belongs to another order.
     """
-    order = dataclasses.asdict(self._order)
+    order = self._order.to_json()
     if dict(state['order']) != order:
       raise ValueError(
         f'The position belongs to the order {state["order"]}, this is {order}. Use the '
-        'same dataset, seed, window_blocks and processes.'
+        'same dataset, seed, window_blocks, processes and filter.'
       )
     self._windows.set_state({'next_index': state['window']})
     self._window = None
@@ -174,27 +207,53 @@ class Batches(Iterator[Any]):
     self._windows.close()
 
   def _fetch(self) -> dict[str, np.ndarray] | None:
-    """The window at hand, or the next one; None at the end."""
-    if self._window is None:
-      self._window = next(self._windows, None)
+    """The window at hand, or the next one that has rows; None at the end."""
+    while self._window is None:
+      window = next(self._windows, None)
+      if window is None:
+        return None
+      if length(window):
+        self._window = window
+      else:
+        self._index += 1
     return self._window
 
   def _cut(self, window: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
     """Takes up to so many rows from the window, and drops it when it is used up."""
-    stop = min(self._offset + rows, _length(window))
+    stop = min(self._offset + rows, length(window))
     part = {name: array[self._offset : stop] for name, array in window.items()}
     self._offset = stop
-    if stop == _length(window):
+    if stop == length(window):
       self._window, self._offset = None, 0
       self._index += 1
     return part
 
   def _read_window(self, index: int, blocks: np.ndarray) -> dict[str, np.ndarray]:
     """Reads blocks of all arrays and shuffles their rows together."""
-    read = {n: array.read_chunks(blocks.tolist()) for n, array in self._arrays.items()}
-    ends = np.cumsum([len(block) for block in next(iter(read.values()))])
+    chunks = blocks.tolist()
+    spans = [self._provenance.span(chunk) for chunk in chunks]
+    keep, counts = self._kept(chunks), [stop - start for start, stop in spans]
+    if keep is not None:
+      counts = [int(mask.sum()) for mask in keep]
+    ends = np.cumsum(counts)
     where = np.split(self._order.permutation(index, int(ends[-1])), ends[:-1])
-    return {name: _scatter(pieces, where) for name, pieces in read.items()}
+    return {
+      name: _scatter(array, chunks, where, keep) for name, array in self._arrays.items()
+    }
+
+  def _kept(self, chunks: list[int]) -> list[np.ndarray] | None:
+    """Which rows of each chunk are kept; None for all."""
+    if self._order.keep is None:
+      return None
+    return [self._order.keep(p) for p in self._provenance.read_chunks(chunks)]
+
+  def _count_kept(self) -> np.ndarray | None:
+    """How many rows of each block are kept; None for all."""
+    keep = self._order.keep
+    if keep is None:
+      return None
+    read = self._provenance.read_chunks(range(self._order.blocks))
+    return np.asarray([int(keep(provenance).sum()) for provenance in read])
 
 
 def _windows(order: Order, epochs: int | None, read: Any) -> Any:
@@ -212,18 +271,25 @@ def _windows(order: Order, epochs: int | None, read: Any) -> Any:
   return iter(windows.map_with_index(read).to_iter_dataset(options))
 
 
-def _scatter(pieces: list[np.ndarray], where: list[np.ndarray]) -> np.ndarray:
-  """Joins blocks and permutes their rows in one copy."""
-  total = sum(len(piece) for piece in pieces)
-  joined = np.empty((total, *pieces[0].shape[1:]), pieces[0].dtype)
-  for piece, positions in zip(pieces, where, strict=True):
-    joined[positions] = piece
+def _scatter(
+  array: StoredArray,
+  chunks: list[int],
+  where: list[np.ndarray],
+  keep: list[np.ndarray] | None,
+) -> np.ndarray:
+  """Reads chunks and puts each of their rows in its place, in one copy."""
+  total = sum(map(len, where))
+  joined = np.empty((total, *array.spec.shape), array.spec.np_dtype)
+  for index, rows in enumerate(array.read_chunks(chunks)):
+    joined[where[index]] = rows if keep is None else rows[keep[index]]
   return joined
 
 
-def _join(parts: list[np.ndarray]) -> np.ndarray:
+def join(parts: list[np.ndarray]) -> np.ndarray:
+  """Rows one after the other."""
   return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _length(rows: Mapping[str, np.ndarray]) -> int:
+def length(rows: Mapping[str, np.ndarray]) -> int:
+  """Number of rows."""
   return len(next(iter(rows.values())))

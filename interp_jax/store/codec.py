@@ -65,7 +65,8 @@ def decode(spec: ArraySpec, parts: Sequence[np.ndarray]) -> np.ndarray:
   """Stored rows as they are read: `[n, ...]` of `spec.np_dtype`."""
   if spec.dtype != 'int8':
     return parts[0]
-  return dequantize(parts[0], parts[1])
+  with np.errstate(invalid='ignore'):  # An infinite scale, which the writer refuses.
+    return dequantize(parts[0], parts[1])
 
 
 def quantize(

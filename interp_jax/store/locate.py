@@ -41,7 +41,10 @@ def locate(
     first = shard * size
     rows = provenance.read_slice(first, min(first + size, provenance.rows))
     place = _find(_key(rows[:, 0], rows[:, 1]), wanted[asked])
-    found[asked] = np.where(place < 0, -1, first + place)
+    pairs = np.stack([documents[asked], positions[asked]], axis=1)
+    # Numbers that are no int32 may have the key of others.
+    there = (place >= 0) & (rows[place, :2] == pairs).all(axis=1)
+    found[asked] = np.where(there, first + place, -1)
   return found
 
 

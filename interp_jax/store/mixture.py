@@ -22,7 +22,7 @@ class Mixture(Iterator[Any]):
   def __init__(
     self,
     sources: Sequence[Batches],
-    weights: Sequence[float],
+    weights: Sequence[float | int],
     batch_size: int,
     seed: int,
     *,

@@ -69,11 +69,6 @@ class Record:
     return cls(rows, (first, last), statistics)
 
 
-def own_shards(shards: int, index: int, count: int) -> range:
-  """The shards of one process: neighbours, in equal numbers up to one."""
-  return range(index * shards // count, (index + 1) * shards // count)
-
-
 def record_file(shard: int) -> str:
   """The file of a shard's record."""
   return f'{_FOLDER}{shard:08}.npz'
@@ -102,17 +97,3 @@ def read_records(
         f'{folder.where(name)} is damaged: {error}. Delete it and run again: its shard '
         'is written again.'
       ) from error
-
-
-def forget(folder: Folder, schema: Schema, shards: range) -> None:
-  """Deletes shards with their records, whole or half written.
-
-  The records go first: a shard that is recorded is never half there.
-  """
-  folder.delete(record_file(s) for s in sorted(recorded(folder)) if s in shards)
-  for part in schema.parts:
-    prefix = f'{part.name}/c/'
-    shard = {
-      name: int(name[len(prefix) :].split('/')[0]) for name in folder.names(prefix)
-    }
-    folder.delete(name for name, number in shard.items() if number in shards)

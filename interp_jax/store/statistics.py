@@ -64,8 +64,13 @@ class Statistics:
   @classmethod
   def from_json(cls, data: dict[str, Any]) -> 'Statistics':
     """The statistics that `to_json` wrote."""
-    lists = {name: np.asarray(data[name], float) for name in ('mean', 'second_moment')}
-    return cls(**(data | lists))
+    return cls(
+      rows=data['rows'],
+      mean=np.asarray(data['mean'], np.float64),
+      second_moment=np.asarray(data['second_moment'], np.float64),
+      mean_norm=data['mean_norm'],
+      mean_squared_error=data['mean_squared_error'],
+    )
 
 
 class RunningStatistics:

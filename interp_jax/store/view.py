@@ -52,7 +52,7 @@ class ArrayView:
       raise ValueError('The array is on disk: it cannot be had without a copy.')
     return self[:].astype(dtype or self.dtype, copy=False)
 
-  def __getitem__(self, key: Any) -> np.ndarray:
+  def __getitem__(self, key: Any) -> np.ndarray | np.generic:
     """Rows, as numpy gives them.
 
     Raises:
@@ -72,7 +72,7 @@ class ArrayView:
       return self._array.read_slice(start, stop)[(slice(None), *rest)]
     return self._array.read_rows(np.asarray(wanted))[(slice(None), *rest)]
 
-  def _pick(self, first: Any, rest: list[Any]) -> np.ndarray:
+  def _pick(self, first: Any, rest: list[Any]) -> np.ndarray | np.generic:
     """Rows by an index, indices or a mask."""
     # numpy turns them into indices and knows which are out of range.
     indices = np.arange(len(self))[first]

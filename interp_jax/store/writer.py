@@ -17,15 +17,9 @@ from interp_jax.store.finish import await_manifest, write_manifest
 from interp_jax.store.folder import Folder
 from interp_jax.store.manifest import Manifest
 from interp_jax.store.progress import Progress, begin_or_continue
-from interp_jax.store.records import (
-  Record,
-  forget,
-  own_shards,
-  read_records,
-  record_file,
-  recorded,
-)
+from interp_jax.store.records import Record, record_file
 from interp_jax.store.schema import PROVENANCE, Schema
+from interp_jax.store.share import Share, take_up
 from interp_jax.store.stage import Stage, check_rows
 from interp_jax.store.statistics import RunningStatistics
 
@@ -88,9 +82,8 @@ class Writer:
       StoreError: if there is something else, or a dataset that was begun differently,
         or if it cannot be written.
     """
-    _check_numbers(total_rows, process_index, process_count)
+    self._share = Share.of_process(schema, total_rows, process_index, process_count)
     self._schema = schema
-    self._total = total_rows
     self._leads = process_index == 0
     self._progress = Progress(
       schema, description, json.loads(json.dumps(metadata or {})), covariance
@@ -98,9 +91,7 @@ class Writer:
     self._folder = Folder(path)
     self._folder.make()
     begin_or_continue(self._folder, self._progress)
-    last = 2**62 if total_rows is None else schema.shards(total_rows)
-    self._shards = own_shards(last, process_index, process_count)
-    self._rows = self._safe = self._continue()
+    self._rows = self._safe = take_up(self._folder, schema, self._share)
     self._arrays = {
       part.name: zarr.open_array(self._folder, schema, part) for part in schema.parts
     }
@@ -118,9 +109,7 @@ class Writer:
   @property
   def stop(self) -> int | None:
     """The row after the last that this process appends; None without `total_rows`."""
-    if self._total is None:
-      return None
-    return min(self._shards.stop * self._schema.shard_rows, self._total)
+    return self._share.stop
 
   def append(
     self,
@@ -178,7 +167,7 @@ class Writer:
         f'Cannot finish {self._folder.path}: rows {self._rows} to {self.stop - 1} were '
         'not appended.'
       )
-    rows = self._rows if self._total is None else self._total
+    rows = self._share.total or self._rows
     if not rows:
       raise StoreError(f'Cannot finish {self._folder.path}: it has no rows.')
     if self._leads:
@@ -206,20 +195,6 @@ class Writer:
     # The exception that is already on its way says more than one of these.
     with contextlib.suppress(StoreError):
       self.close()
-
-  def _continue(self) -> int:
-    """The row to continue with; what is there of its shard and later ones goes."""
-    done, first = recorded(self._folder), self._shards.start
-    while first in done and first < self._shards.stop:
-      first += 1
-    size = self._schema.shard_rows
-    if first > self._shards.start:
-      # The last one may be shorter, of a process that was killed while it finished.
-      (record,) = read_records(self._folder, self._schema, [first - 1])
-      stop = first * size if self._total is None else min(first * size, self._total)
-      first -= record.rows != stop - (first - 1) * size
-    forget(self._folder, self._schema, range(first, self._shards.stop))
-    return first * size if self._total is None else min(first * size, self._total)
 
   def _submit(self) -> None:
     start = self._rows - self._stage.filled
@@ -285,14 +260,3 @@ class Writer:
       statistics[spec.name] = running
     ends = (int(documents.min()), int(documents.max()))
     return Record(len(documents), ends, statistics)
-
-
-def _check_numbers(total: int | None, index: int, count: int) -> None:
-  if not 0 <= index < count:
-    raise ValueError(f'process_index={index} must be in [0, {count}).')
-  if total is None and count > 1:
-    raise ValueError(
-      f'process_count={count} processes can share the rows only if total_rows is given.'
-    )
-  if total is not None and total < 1:
-    raise ValueError(f'total_rows={total} must be positive.')

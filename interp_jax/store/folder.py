@@ -5,7 +5,7 @@ TensorStore on the same key-value store, so a dataset in a bucket is written and
 by the code that writes and reads one on a disk.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 import contextlib
 import json
 import os
@@ -98,7 +98,7 @@ class Folder:
       for name, read in zip(part, reads, strict=True):
         with explained(f'read {self.where(name)}'):
           found = read.result()
-        yield bytes(found.value) if found.state == 'value' else None
+        yield found.value if found.state == 'value' else None
 
   def write(self, name: str, data: bytes) -> None:
     """Writes a file.
@@ -158,7 +158,7 @@ def encode_json(content: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def explained(action: str) -> Iterator[None]:
+def explained(action: str) -> Generator[None, None, None]:
   """Turns TensorStore's errors, which have no class of their own, into `StoreError`s.
 
   Args:

@@ -166,15 +166,16 @@ class _Writing:
     self._folder, self._settings, self._packer = folder, settings, packer
     context = settings['context']
     self._limit = None if limit is None else -(-limit // context)
-    found = {'sequences': 0, 'documents': 0, 'names': 0, 'rest': []}
+    found: dict[str, Any] = {'sequences': 0, 'documents': 0, 'names': 0, 'rest': []}
     if (folder / _PROGRESS).exists():
       saved = json.loads((folder / _PROGRESS).read_text(encoding='utf-8'))
       _check_same(folder, saved['settings'], settings)
-      found = saved
+      found |= saved
       packer.rest = np.array(saved['rest'], np.int32).reshape(-1, 3)
-    self.documents = found['documents']
-    self._sequences = self._saved = found['sequences']
-    kinds = dict.fromkeys(_COLUMNS, np.dtype(np.int32))
+    self.documents: int = found['documents']
+    self._sequences: int = found['sequences']
+    self._saved = self._sequences
+    kinds: dict[str, np.dtype] = {name: np.dtype(np.int32) for name in _COLUMNS}
     if not settings['packed']:
       kinds['mask'] = np.dtype(bool)
     self._tables = {

@@ -186,20 +186,16 @@ class _Bar(tqdm.tqdm):
 
   @property
   def format_dict(self) -> dict[str, Any]:
-    shown = super().format_dict
-    if self._row_bytes:
-      written = self.format_sizeof(self.n * self._row_bytes, 'B', 1000)
-      shown['postfix'] = written
-    return shown
+    written = self.format_sizeof(self.n * self._row_bytes, 'B', 1000)
+    return {**super().format_dict, 'postfix': written}
 
 
 def _bar(forward: Forward, writer: store.Writer, progress: bool) -> tqdm.tqdm:
-  first = writer.rows
   return _Bar(
     sum(spec.row_bytes for spec in forward.specs),
     desc='harvest',
     total=writer.stop,
-    initial=first,
+    initial=writer.rows,
     unit='tok',
     unit_scale=True,
     disable=not progress,

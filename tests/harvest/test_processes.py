@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from interp_jax.sharding import simulated_env
@@ -39,9 +40,39 @@ if address:
 """
 
 
-def start(path, count, address='', index=0, devices=1):
+# The same arguments; the path is where to save the batches.
+STREAM = """
+import sys
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+from interp_jax import sharding
+from interp_jax.harvest import stream
+from interp_jax.testing import tiny_model
+
+path, count, address, index = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+if address:
+  jax.distributed.initialize(address, num_processes=2, process_id=int(index))
+mesh = sharding.make_mesh()
+tokens = np.random.default_rng(0).integers(0, 31, (count, 10))
+batches = stream(
+  *tiny_model(), tokens, 16, sites={'resid_post': (1,)}, model_batch=4,
+  buffer_rows=160, mesh=mesh,
+)
+given = [next(batches) for _ in range(8)]
+assert all(sharding.shard_batch(mesh, batch) is batch for batch in given)
+given = [multihost_utils.process_allgather(batch, tiled=True) for batch in given]
+if index == '0':
+  np.save(path, np.stack(given).astype(np.float32))
+print(len(batches.sample(50)))
+if address:
+  jax.distributed.shutdown()
+"""
+
+
+def start(path, count, address='', index=0, devices=1, program=PROGRAM):
   return subprocess.Popen(
-    [sys.executable, '-c', PROGRAM, str(path), str(count), address, str(index)],
+    [sys.executable, '-c', program, str(path), str(count), address, str(index)],
     cwd=ROOT,
     env=os.environ | simulated_env(devices),
     stdout=subprocess.PIPE,
@@ -81,6 +112,23 @@ def test_two_processes_write_the_dataset_of_one(tmp_path):
   assert one == f'1 2 {rows}'
   assert said == [f'2 4 {rows}'] * 2
   assert contents(tmp_path / 'two') == contents(tmp_path / 'one')
+
+
+def test_two_processes_stream_the_batches_of_one(tmp_path):
+  address = free_address()
+  options = {'devices': 2, 'program': STREAM}
+  processes = [start(tmp_path / 'two', 40, address, i, **options) for i in range(2)]
+  try:
+    said = [finish(process) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+      process.wait()
+  assert finish(start(tmp_path / 'one', 40, **(options | {'devices': 4}))) == said[0]
+  assert said[0] == said[1]
+  one, two = (np.load(tmp_path / f'{name}.npy') for name in ('one', 'two'))
+  assert one.shape == (8, 16, 12)
+  np.testing.assert_allclose(two, one, atol=0.02)
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def test_two_processes_write_the_dataset_of_one(corpus, tmp_path):
 def test_an_unknown_kind_of_source_is_named(corpus, tmp_path):
   config = settings('resid_post', corpus)
   config['source']['kind'] = 'texts'
-  with pytest.raises(ValueError, match="kind of source 'texts'. Did you mean 'text'"):
+  with pytest.raises(ValueError, match=r"kind of source 'texts'\. Did you mean 'text'"):
     script.run(config, tmp_path, never)
 
 

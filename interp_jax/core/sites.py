@@ -22,6 +22,7 @@ AXES: Mapping[str, str] = {
   'K': 'width of a head',
   'M': 'width of the MLP',
   'E': 'expert',
+  'C': 'chosen expert of a token, the highest router score first',
   'V': 'vocabulary',
   'F': 'feature of a dictionary',
   'N': 'token in a store',
@@ -67,8 +68,21 @@ def _has_mlp(cfg: Any) -> bool:
   return not cfg.attn_only
 
 
-def _sandwich(cfg: Any) -> bool:
-  return _normed(cfg) and cfg.norm_placement == 'sandwich'
+def _dense_mlp(cfg: Any) -> bool:
+  return _has_mlp(cfg) and not cfg.experts
+
+
+def _mixture(cfg: Any) -> bool:
+  return bool(cfg.experts)
+
+
+def _norm_before(cfg: Any) -> bool:
+  """Also BERT's norms: before what follows, after the sum."""
+  return _normed(cfg) and cfg.norm_placement != 'post'
+
+
+def _norm_after(cfg: Any) -> bool:
+  return _normed(cfg) and cfg.norm_placement in ('post', 'sandwich')
 
 
 def _norm_sites(norm: str, layered: bool, of: str, exists: Callable) -> list[Site]:
@@ -84,6 +98,10 @@ def _norm_sites(norm: str, layered: bool, of: str, exists: Callable) -> list[Sit
   ]
 
 
+def _expert_site(name: str, axis: str, meaning: str) -> Site:
+  return Site(name, ('B', 'T', 'C', axis), True, meaning, _mixture)
+
+
 _ROWS = [
   Site('embed', ('B', 'T', 'D'), False, 'token embedding'),
   Site(
@@ -93,8 +111,18 @@ _ROWS = [
     'position embedding (shortformer: added to the inputs of queries and keys)',
     lambda cfg: cfg.positions in ('learned', 'shortformer'),
   ),
+  Site(
+    'token_type_embed',
+    ('B', 'T', 'D'),
+    False,
+    "embedding of the token's type, BERT's segment",
+    lambda cfg: cfg.token_types > 0,
+  ),
+  *_norm_sites(
+    'ln_embed', False, 'norm of the embedding', lambda c: _normed(c) and c.embed_norm
+  ),
   Site('resid_pre', ('B', 'T', 'D'), True, 'residual stream before the layer'),
-  *_norm_sites('ln1', True, 'norm before attention', _normed),
+  *_norm_sites('ln1', True, 'norm before attention (BERT: after it)', _norm_before),
   Site('q', ('B', 'T', 'H', 'K'), True, 'queries, before rotation and QK-norm'),
   Site('k', ('B', 'T', 'G', 'K'), True, 'keys, before rotation and QK-norm'),
   Site('v', ('B', 'T', 'G', 'K'), True, 'values'),
@@ -120,7 +148,7 @@ _ROWS = [
   ),
   Site('pattern', ('B', 'H', 'T', 'S'), True, 'attention pattern, after the softmax'),
   Site('z', ('B', 'T', 'H', 'K'), True, "each head's mixed values, before W_O"),
-  *_norm_sites('ln1_post', True, 'norm after attention', _sandwich),
+  *_norm_sites('ln1_post', True, 'norm after attention', _norm_after),
   Site('attn_out', ('B', 'T', 'D'), True, 'what attention adds to the residual stream'),
   Site(
     'resid_mid',
@@ -130,15 +158,18 @@ _ROWS = [
     lambda cfg: _has_mlp(cfg) and not cfg.parallel,
   ),
   *_norm_sites(
-    'ln2', True, 'norm before the MLP', lambda cfg: _normed(cfg) and _has_mlp(cfg)
+    'ln2',
+    True,
+    'norm before the MLP (BERT: after it)',
+    lambda cfg: _norm_before(cfg) and _has_mlp(cfg) and not cfg.shared_norm,
   ),
-  Site('pre', ('B', 'T', 'M'), True, 'MLP before its activation function', _has_mlp),
+  Site('pre', ('B', 'T', 'M'), True, 'MLP before its activation function', _dense_mlp),
   Site(
     'pre_linear',
     ('B', 'T', 'M'),
     True,
     'the linear factor of a gated MLP',
-    lambda cfg: _has_mlp(cfg) and cfg.gated,
+    lambda cfg: _dense_mlp(cfg) and cfg.gated,
   ),
   Site(
     'mid',
@@ -147,9 +178,31 @@ _ROWS = [
     'SoLU before the norm that follows it',
     lambda cfg: _has_mlp(cfg) and cfg.act == 'solu_ln',
   ),
-  Site('post', ('B', 'T', 'M'), True, 'neurons: what W_out reads', _has_mlp),
+  Site('post', ('B', 'T', 'M'), True, 'neurons: what W_out reads', _dense_mlp),
+  Site(
+    'router_logits',
+    ('B', 'T', 'E'),
+    True,
+    "the router's logits of the experts",
+    _mixture,
+  ),
+  Site(
+    'expert_choices',
+    ('B', 'T', 'C'),
+    True,
+    'which experts the token passes (integers)',
+    _mixture,
+  ),
+  Site('expert_weights', ('B', 'T', 'C'), True, 'weights of their outputs', _mixture),
+  _expert_site('expert_pre', 'M', 'each before its activation function'),
+  _expert_site('expert_pre_linear', 'M', 'the linear factor of each'),
+  _expert_site('expert_post', 'M', 'neurons of each'),
+  _expert_site('expert_out', 'D', 'output of each, before it is weighted'),
   *_norm_sites(
-    'ln2_post', True, 'norm after the MLP', lambda cfg: _sandwich(cfg) and _has_mlp(cfg)
+    'ln2_post',
+    True,
+    'norm after the MLP',
+    lambda cfg: _norm_after(cfg) and _has_mlp(cfg),
   ),
   Site(
     'mlp_out',
@@ -179,7 +232,17 @@ def site_names(cfg: Any = None) -> tuple[str, ...]:
   Returns:
     The names of the sites that a model of this config has.
   """
-  return tuple(s.name for s in SITES.values() if cfg is None or s.exists(cfg))
+  if cfg is None:
+    return tuple(SITES)
+  names = [site.name for site in SITES.values() if site.exists(cfg)]
+  if cfg.norm_placement == 'residual':  # Each norm follows the sum that it norms.
+    for norm, after in (('ln1', 'resid_mid'), ('ln2', 'resid_post')):
+      after = after if after in names else 'resid_post'
+      moved = [name for name in names if name.startswith(f'{norm}.')]
+      names = [name for name in names if name not in moved]
+      place = names.index(after) + 1
+      names[place:place] = moved
+  return tuple(names)
 
 
 def get_site(name: str, cfg: Any = None) -> Site:
@@ -228,6 +291,8 @@ def site_shape(
     'G': cfg.kv_heads,
     'K': cfg.head_dim,
     'M': cfg.mlp_width,
+    'E': cfg.experts,
+    'C': cfg.experts_per_token,
     '1': 1,
   }
   return tuple(sizes[axis] for axis in get_site(name, cfg).full_axes)

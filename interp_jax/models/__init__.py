@@ -6,8 +6,10 @@
 
 from interp_jax.models.cache import Cache, empty_cache
 from interp_jax.models.config import TransformerConfig
-from interp_jax.models.files import list_models, load, save
+from interp_jax.models.files import list_models, load, save, save_like
 from interp_jax.models.generate import Generated, generate
+from interp_jax.models.pooling import pool
+from interp_jax.models.rotary import RotaryScaling
 from interp_jax.models.tokenizer import Tokenizer
 from interp_jax.models.transformer import (
   Acts,
@@ -20,6 +22,7 @@ __all__ = [
   'Acts',
   'Cache',
   'Generated',
+  'RotaryScaling',
   'Tokenizer',
   'Transformer',
   'TransformerConfig',
@@ -28,6 +31,8 @@ __all__ = [
   'init_params',
   'list_models',
   'load',
+  'pool',
   'save',
+  'save_like',
   'truncate',
 ]

@@ -11,6 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 from interp_jax.models import primitives
 from interp_jax.models.cache import KeysValues
 from interp_jax.models.config import TransformerConfig
+from interp_jax.models.experts import Experts
+from interp_jax.models.rotary import rotate
 from interp_jax.models.taps import Tap
 
 
@@ -25,7 +27,9 @@ class Geometry:
     allowed: Whether the query may attend to the key, `[B or 1, T, S]`.
     slot: Where the queries stand among the keys of a cache; 0 without one.
     pos_embed: Shortformer's position embedding `[B or 1, T, D]`, or None.
-    frequencies: Rotary angles per position, `[half]`, or None.
+    attn_scale: Factor on the scores, of this layer.
+    frequencies: Rotary angles per position, `[half]`, or None; of this layer.
+    rotary_factor: Factor on what is rotated, of this layer.
   """
 
   positions: Int[Array, 'B T']
@@ -33,7 +37,9 @@ class Geometry:
   allowed: Bool[Array, 'B T S']
   slot: Any = 0
   pos_embed: jax.Array | None = None
+  attn_scale: Any = None
   frequencies: jax.Array | None = None
+  rotary_factor: Any = None
 
 
 def masked_softmax(scores: Float[Array, '... S']) -> Float[Array, '... S']:
@@ -63,9 +69,9 @@ class Attention(nn.Module):
     q = tap('q', self._project('Q', cfg.heads, turned))
     k = tap('k', self._project('K', cfg.kv_heads, turned))
     v = tap('v', self._project('V', cfg.kv_heads, x))
-    if cfg.qk_norm:
-      q = primitives.HeadNorm(cfg, name='q_norm')(q)
-      k = primitives.HeadNorm(cfg, name='k_norm')(k)
+    if cfg.qk_norm != 'none':
+      q = primitives.QKNorm(cfg, name='q_norm')(q)
+      k = primitives.QKNorm(cfg, name='k_norm')(k)
     if cfg.positions == 'rotary':
       q = tap('rot_q', self._rotate(q, geometry))
       k = tap('rot_k', self._rotate(k, geometry))
@@ -89,8 +95,12 @@ class Attention(nn.Module):
 
   def _rotate(self, x: jax.Array, geometry: Geometry) -> jax.Array:
     assert geometry.frequencies is not None  # The model gives them to rotary blocks.
-    return primitives.rotate(
-      x, geometry.positions, geometry.frequencies, self.cfg.rotary_interleaved
+    return rotate(
+      x,
+      geometry.positions,
+      geometry.frequencies,
+      self.cfg.rotary_interleaved,
+      geometry.rotary_factor,
     )
 
   def _pattern(
@@ -102,8 +112,7 @@ class Attention(nn.Module):
       'btgrk,bsgk->bgrts', grouped, k, preferred_element_type=primitives.wide(q.dtype)
     )
     scores = scores.reshape(q.shape[0], cfg.heads, *scores.shape[3:])
-    scale = cfg.head_dim**-0.5 if cfg.attn_scale is None else cfg.attn_scale
-    scores = primitives.soft_cap(scores * scale, cfg.attn_softcap)
+    scores = primitives.soft_cap(scores * geometry.attn_scale, cfg.attn_softcap)
     if cfg.positions == 'alibi':
       slopes = primitives.alibi_slopes(cfg.heads).astype(scores.dtype)
       scores = scores - slopes[:, None, None] * jnp.abs(geometry.distance)[:, None]
@@ -157,12 +166,11 @@ class MLP(nn.Module):
 
   def _solu_norm(self, x: Float[Array, 'B T M']) -> Float[Array, 'B T M']:
     # SoLU's norm is a LayerNorm whatever the model's norm is.
-    cfg = dataclasses.replace(self.cfg, norm='layernorm')
-    return primitives.Norm(cfg, name='ln')(x, Tap({}), 'ln')
+    return primitives.Norm(self.cfg, 'layernorm', name='ln')(x, Tap({}), 'ln')
 
 
 class Block(nn.Module):
-  """One layer, sequential or parallel, with norms before and (sandwich) after."""
+  """One layer: sequential or parallel, with its norms before, after or between."""
 
   cfg: TransformerConfig
 
@@ -187,19 +195,29 @@ class Block(nn.Module):
     """
     cfg = self.cfg
     resid = tap('resid_pre', resid)
-    x = self._norm('ln1', resid, tap)
+    x = self._norm('ln1', resid, tap, 'pre', 'sandwich')
     out, cache = Attention(cfg, name='attn')(x, tap, geometry, cache)
-    attn_out = tap('attn_out', self._norm_after('ln1_post', out, tap))
+    attn_out = tap('attn_out', self._norm('ln1_post', out, tap, 'post', 'sandwich'))
     if cfg.attn_only:
-      return tap('resid_post', resid + attn_out), cache
+      resid = tap('resid_post', resid + attn_out)
+      return self._norm('ln1', resid, tap, 'residual'), cache
     mid = resid if cfg.parallel else tap('resid_mid', resid + attn_out)
-    out = MLP(cfg, name='mlp')(self._norm('ln2', mid, tap), tap)
-    mlp_out = tap('mlp_out', self._norm_after('ln2_post', out, tap))
+    mid = self._norm('ln1', mid, tap, 'residual')
+    if not cfg.shared_norm:
+      x = self._norm('ln2', mid, tap, 'pre', 'sandwich')
+    out = self._mlp(x, tap)
+    mlp_out = tap('mlp_out', self._norm('ln2_post', out, tap, 'post', 'sandwich'))
     resid = mid + attn_out + mlp_out if cfg.parallel else mid + mlp_out
-    return tap('resid_post', resid), cache
+    resid = tap('resid_post', resid)
+    return self._norm('ln2', resid, tap, 'residual'), cache
 
-  def _norm(self, name: str, x: jax.Array, tap: Tap) -> jax.Array:
+  def _mlp(self, x: jax.Array, tap: Tap) -> jax.Array:
+    if self.cfg.experts:
+      return Experts(self.cfg, name='experts')(x, tap)
+    return MLP(self.cfg, name='mlp')(x, tap)
+
+  def _norm(self, name: str, x: jax.Array, tap: Tap, *placements: str) -> jax.Array:
+    """The norm, where the model's placement is one of those given."""
+    if self.cfg.norm_placement not in placements:
+      return x
     return primitives.Norm(self.cfg, name=name)(x, tap, name)
-
-  def _norm_after(self, name: str, x: jax.Array, tap: Tap) -> jax.Array:
-    return self._norm(name, x, tap) if self.cfg.norm_placement == 'sandwich' else x

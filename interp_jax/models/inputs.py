@@ -42,7 +42,7 @@ def check_reached(prepared: Prepared, tap: Tap) -> None:
 
 
 def check_input(
-  cfg: TransformerConfig, tokens: Any, resid: Any, mask: Any
+  cfg: TransformerConfig, tokens: Any, resid: Any, mask: Any, token_types: Any = None
 ) -> tuple[int, int]:
   """The batch size and the number of positions of a fitting input."""
   if (tokens is None) == (resid is None):
@@ -74,4 +74,16 @@ def check_input(
     raise ValueError(
       f'mask must be [B, T] = {given.shape[:2]}; got shape {np.shape(mask)}.'
     )
+  _check_token_types(cfg, token_types, given.shape[:2])
   return given.shape[0], given.shape[1]
+
+
+def _check_token_types(
+  cfg: TransformerConfig, token_types: Any, shape: tuple[int, ...]
+) -> None:
+  if token_types is None:
+    return
+  if not cfg.token_types:
+    raise ValueError('token_types: this model has none; leave them out.')
+  if np.shape(token_types) != shape:
+    raise ValueError(f'token_types must be [B, T] = {shape}; got {token_types.shape}.')

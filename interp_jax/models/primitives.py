@@ -11,7 +11,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-import numpy as np
 
 from interp_jax.models.config import TransformerConfig
 from interp_jax.models.taps import Tap
@@ -41,42 +40,50 @@ def writer_std(fan_in: int, cfg: TransformerConfig) -> float:
 
 
 class Norm(nn.Module):
-  """LayerNorm or RMSNorm over the last axis, or nothing, with its two sites."""
+  """LayerNorm or RMSNorm over the last axis, or nothing, with its two sites.
+
+  Attributes:
+    cfg: The model's config.
+    kind: The norm, where it is not the config's.
+  """
 
   cfg: TransformerConfig
+  kind: str = ''
 
   @nn.compact
   def __call__(
     self, x: Float[Array, '*b X'], tap: Tap, name: str
   ) -> Float[Array, '*b X']:
     """The normed activation; sites `name.scale` and `name.normalized`."""
-    if self.cfg.norm == 'none':
+    kind = self.kind or self.cfg.norm
+    if kind == 'none':
       return x
     y = x.astype(wide(x.dtype))
-    if self.cfg.norm == 'layernorm':
+    if kind == 'layernorm':
       y = y - y.mean(-1, keepdims=True)
     mean_square = jnp.mean(y * y, -1, keepdims=True)
     y = y / tap(f'{name}.scale', jnp.sqrt(mean_square + self.cfg.norm_eps))
-    dtype = jnp.dtype(self.cfg.param_dtype)
+    dtype = wide(self.cfg.param_dtype)
     y = y * self.param('w', nn.initializers.ones, x.shape[-1:], dtype)
-    if self.cfg.norm == 'layernorm':
+    if kind == 'layernorm':
       y = y + self.param('b', nn.initializers.zeros, x.shape[-1:], dtype)
     return tap(f'{name}.normalized', y.astype(x.dtype))
 
 
-class HeadNorm(nn.Module):
-  """RMSNorm over each head's width, for queries and keys (Qwen 3, Gemma 3)."""
+class QKNorm(nn.Module):
+  """RMSNorm of queries or keys, over each head (Qwen 3, Gemma 3) or all (OLMo 2)."""
 
   cfg: TransformerConfig
 
   @nn.compact
   def __call__(self, x: Float[Array, 'B T H K']) -> Float[Array, 'B T H K']:
     """The normed queries or keys."""
+    axes = (-1,) if self.cfg.qk_norm == 'head' else (-2, -1)
     y = x.astype(wide(x.dtype))
-    y = y * jax.lax.rsqrt(jnp.mean(y * y, -1, keepdims=True) + self.cfg.norm_eps)
-    w = self.param(
-      'w', nn.initializers.ones, x.shape[-1:], jnp.dtype(self.cfg.param_dtype)
-    )
+    mean_square = jnp.mean(y * y, axes, keepdims=True)
+    y = y * jax.lax.rsqrt(mean_square + self.cfg.norm_eps)
+    shape = x.shape[axes[0] :]
+    w = self.param('w', nn.initializers.ones, shape, wide(self.cfg.param_dtype))
     return (y * w).astype(x.dtype)
 
 
@@ -108,6 +115,33 @@ class PosEmbed(nn.Module):
     return table[positions]
 
 
+class TokenTypeEmbed(nn.Module):
+  """Embedding of token types, BERT's segments: `W_type [types, D]`."""
+
+  cfg: TransformerConfig
+
+  @nn.compact
+  def __call__(self, types: Int[Array, 'B T']) -> Float[Array, 'B T D']:
+    """The types' vectors."""
+    cfg = self.cfg
+    shape = (cfg.token_types, cfg.width)
+    return weight(self, 'W_type', shape, cfg.width**-0.5, cfg)[types]
+
+
+class Dense(nn.Module):
+  """`x W + b` on the residual stream's width, for BERT's heads."""
+
+  cfg: TransformerConfig
+
+  @nn.compact
+  def __call__(self, x: Float[Array, '*b D']) -> Float[Array, '*b D']:
+    """The transformed vectors."""
+    cfg = self.cfg
+    shape = (cfg.width, cfg.width)
+    out = x @ weight(self, 'W', shape, cfg.width**-0.5, cfg)
+    return out + weight(self, 'b', (cfg.width,), 0.0, cfg)
+
+
 class Unembed(nn.Module):
   """Unembedding `W_U [D, V]`, its own or (tied models) one that is given."""
 
@@ -130,49 +164,6 @@ class Unembed(nn.Module):
 def soft_cap(x: jax.Array, cap: float | None) -> jax.Array:
   """`cap tanh(x / cap)`, or x for None (Gemma 2, arXiv:2408.00118)."""
   return x if cap is None else cap * jnp.tanh(x / cap)
-
-
-def rotary_frequencies(
-  cfg: TransformerConfig, bases: float | np.ndarray
-) -> Float[Array, '*l half']:
-  """Angle per position of each rotated pair: `base ** (-2 i / rotary_dim)`."""
-  exponent = np.arange(0, cfg.rotary_dim, 2) / cfg.rotary_dim
-  # By numpy, in float64: a constant of the program, rounded once.
-  return jnp.asarray(np.array(bases)[..., None] ** -exponent, wide(cfg.dtype))
-
-
-def rotate(
-  x: Float[Array, 'B T H K'],
-  positions: Int[Array, '#B T'],
-  frequencies: Float[Array, ' half'],
-  interleaved: bool,
-) -> Float[Array, 'B T H K']:
-  """Rotary positions (Su et al. 2021, arXiv:2104.09864).
-
-  Args:
-    x: Queries or keys.
-    positions: Their positions; a batch axis of 1 serves all rows.
-    frequencies: Angle per position of each pair; twice as many leading entries of the
-      head are rotated, the others left as they are.
-    interleaved: Whether pairs are neighbours or halves apart.
-
-  Returns:
-    The rotated queries or keys.
-  """
-  half = frequencies.shape[0]
-  angle = positions[:, :, None, None] * frequencies
-  cos, sin = jnp.cos(angle), jnp.sin(angle)
-  turned, rest = x[..., : 2 * half].astype(angle.dtype), x[..., 2 * half :]
-  if interleaved:
-    one, two = turned[..., 0::2], turned[..., 1::2]
-  else:
-    one, two = turned[..., :half], turned[..., half:]
-  parts = [one * cos - two * sin, two * cos + one * sin]
-  if interleaved:
-    turned = jnp.stack(parts, -1).reshape(turned.shape)
-  else:
-    turned = jnp.concatenate(parts, -1)
-  return jnp.concatenate([turned.astype(x.dtype), rest], -1)
 
 
 def alibi_slopes(heads: int) -> Float[Array, ' H']:

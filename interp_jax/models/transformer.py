@@ -21,11 +21,10 @@ from interp_jax.models.inputs import (
   layer_span,
   token_positions,
 )
+from interp_jax.models.per_layer import first_layers, layer_constants
 from interp_jax.models.taps import Tap
 
 Acts = dict[str, jax.Array]
-# Wider than any sequence: the window of a layer that sees everything.
-_NO_WINDOW = 2**30
 
 
 class Transformer(nn.Module):
@@ -51,10 +50,19 @@ class Transformer(nn.Module):
     self.embed = primitives.Embed(cfg)
     if cfg.positions in ('learned', 'shortformer'):
       self.pos_embed = primitives.PosEmbed(cfg)
+    if cfg.token_types:
+      self.token_type_embed = primitives.TokenTypeEmbed(cfg)
+    if cfg.embed_norm:
+      self.ln_embed = primitives.Norm(cfg)
     self.blocks = self.param('blocks', _init_blocks, cfg)
+    if cfg.head == 'mlm':
+      self.mlm_dense = primitives.Dense(cfg)
     if cfg.final_norm:
-      self.ln_final = primitives.Norm(cfg)
-    self.unembed = primitives.Unembed(cfg)
+      self.ln_final = primitives.Norm(cfg, 'rmsnorm' if cfg.final_rms else '')
+    if cfg.head != 'none':
+      self.unembed = primitives.Unembed(cfg)
+    if cfg.pooler:
+      self.pooler = primitives.Dense(cfg)
 
   def __call__(
     self,
@@ -62,6 +70,7 @@ class Transformer(nn.Module):
     edits: edits_lib.Edits | None = None,
     *,
     mask: Bool[Array | np.ndarray, 'B T'] | None = None,
+    token_types: Int[Array | np.ndarray, 'B T'] | None = None,
     resid: Float[Array | np.ndarray, 'B T D'] | None = None,
     start: Any = None,
     stop: Any = None,
@@ -73,6 +82,8 @@ class Transformer(nn.Module):
       tokens: The tokens; None if `resid` is given.
       edits: What to do to activations on their way: site → edit or edits.
       mask: False at padding, which may stand on either side. None: no padding.
+      token_types: Types of the tokens (BERT's segments), where the model has them;
+        None for type 0.
       resid: A residual stream to start from instead of the tokens' embeddings.
       start: First layer to run; may be traced. None for 0.
       stop: Layer to stop before; may be traced. None for all. The final norm and the
@@ -80,19 +91,20 @@ class Transformer(nn.Module):
       logit_positions: Positions to unembed, `[P]` or `[B, P]`; None for all.
 
     Returns:
-      Logits `[B, P, V]` (float32 at least), and `acts`: site → activation after its
+      Logits `[B, P, V]` (float32 at least; the residual stream `[B, P, D]` of a model
+      without a head), and `acts`: site → activation after its
       edits, `[L, B, T, ...]` inside the layers. Layers outside `start..stop` hold
       zeros. Under `jit`, what is not returned is not kept.
 
     Raises:
       ValueError: if edits, shapes or arguments do not fit the model.
     """
-    batch, length = check_input(self.cfg, tokens, resid, mask)
+    batch, length = check_input(self.cfg, tokens, resid, mask, token_types)
     span = layer_span(self.cfg, start, stop)
     prepared = edits_lib.prepare(edits, self.cfg, batch, length)
     tap = Tap(prepared.top)
     positions = token_positions(mask, length)
-    x = self._enter(tokens, resid, positions, tap)
+    x = self._enter(tokens, token_types, resid, positions, tap)
     valid = None if mask is None else jnp.asarray(mask)
     geometry = self._geometry(positions, positions, valid, 0, batch, tap)
     x, acts, _ = self._layers(x, prepared, geometry, None, span)
@@ -141,7 +153,7 @@ class Transformer(nn.Module):
       positions=put(cache.positions, positions, cache.length, 1),
       valid=put(cache.valid, valid, cache.length, 1),
     )
-    x = self._enter(tokens, None, positions, tap)
+    x = self._enter(tokens, None, None, positions, tap)
     geometry = self._geometry(
       positions, cache.positions, cache.valid, cache.length, batch, tap
     )
@@ -150,7 +162,7 @@ class Transformer(nn.Module):
     return self._leave(x, logit_positions, tap), tap.acts | acts, cache
 
   def _enter(
-    self, tokens: Any, resid: Any, positions: jax.Array, tap: Tap
+    self, tokens: Any, token_types: Any, resid: Any, positions: jax.Array, tap: Tap
   ) -> jax.Array:
     cfg = self.cfg
     if resid is not None:
@@ -158,7 +170,10 @@ class Transformer(nn.Module):
     x = tap('embed', self.embed(jnp.asarray(tokens)))
     if cfg.positions == 'learned':
       x = x + self._position_vectors(positions, x.shape[0], tap)
-    return x
+    if cfg.token_types:
+      types = jnp.zeros(x.shape[:2], jnp.int32) if token_types is None else token_types
+      x = x + tap('token_type_embed', self.token_type_embed(jnp.asarray(types)))
+    return self.ln_embed(x, tap, 'ln_embed') if cfg.embed_norm else x
 
   def _position_vectors(
     self, positions: jax.Array, batch: int, tap: Tap
@@ -208,7 +223,9 @@ class Transformer(nn.Module):
         here = dataclasses.replace(
           geometry,
           allowed=geometry.allowed & (jnp.abs(geometry.distance) < xs['window']),
+          attn_scale=xs['attn_scale'],
           frequencies=xs['frequencies'],
+          rotary_factor=xs['rotary_factor'],
         )
         variables = {'params': xs['params']}
         resid, new = block.apply(variables, resid, tap, here, xs['cache'])
@@ -225,19 +242,25 @@ class Transformer(nn.Module):
       'edits': prepared.scanned,
       'index': jnp.arange(cfg.layers),
       'cache': cache,
-      **_layer_constants(cfg),
+      **layer_constants(cfg, geometry.distance.shape[2]),
     }
     x, (acts, new) = jax.lax.scan(body, x, xs, length=cfg.layers, unroll=self.unroll)
     return x, acts, new
 
   def _leave(self, x: jax.Array, logit_positions: Any, tap: Tap) -> jax.Array:
     cfg = self.cfg
+    if cfg.head == 'mlm':
+      x = primitives.activation(cfg.act)(self.mlm_dense(x))
     if cfg.final_norm:
       x = self.ln_final(x, tap, 'ln_final')
+    if cfg.pooler and self.is_initializing():
+      self.pooler(x)  # Linen makes parameters where they are used; `pool` uses these.
     if logit_positions is not None:
       at = jnp.asarray(logit_positions)
       at = jnp.broadcast_to(at, (x.shape[0], at.shape[-1]))
       x = jnp.take_along_axis(x, at[..., None], axis=1)
+    if cfg.head == 'none':
+      return x
     logits = self.unembed(x, self.embed.table.T if cfg.tied else None)
     return primitives.soft_cap(logits, cfg.logit_softcap)
 
@@ -283,12 +306,7 @@ def truncate(
   cfg = model.cfg
   if not 1 <= layers <= cfg.layers:
     raise ValueError(f'truncate: layers={layers}; the model has 1..{cfg.layers}.')
-  per_layer = {
-    name: getattr(cfg, name)[:layers]
-    for name in ('windows', 'rotary_base')
-    if isinstance(getattr(cfg, name), tuple)
-  }
-  short = dataclasses.replace(cfg, layers=layers, **per_layer)
+  short = dataclasses.replace(cfg, **first_layers(cfg, layers))
   blocks = jax.tree.map(lambda leaf: leaf[:layers], params['blocks'])
   return model.clone(cfg=short), {**params, 'blocks': blocks}
 
@@ -301,7 +319,9 @@ def _init_blocks(rng: jax.Array, cfg: TransformerConfig) -> dict[str, Any]:
     positions,
     positions[:, :, None],
     jnp.ones((1, 1, 1), bool),
-    frequencies=primitives.rotary_frequencies(cfg, 1.0),
+    attn_scale=1.0,
+    frequencies=jnp.zeros(cfg.rotary_dim // 2),
+    rotary_factor=1.0,
   )
   block = Block(cfg, parent=None)
 
@@ -309,17 +329,3 @@ def _init_blocks(rng: jax.Array, cfg: TransformerConfig) -> dict[str, Any]:
     return dict(block.init(key, x, Tap({}), geometry)['params'])
 
   return jax.vmap(init)(jax.random.split(rng, cfg.layers))
-
-
-def _layer_constants(cfg: TransformerConfig) -> dict[str, jax.Array | None]:
-  """What differs by layer besides the parameters, `[L, ...]`."""
-  windows = cfg.windows if isinstance(cfg.windows, tuple) else (cfg.windows,)
-  windows = np.array([w or _NO_WINDOW for w in windows], np.int32)
-  frequencies = None
-  if cfg.positions == 'rotary':
-    bases = np.broadcast_to(cfg.rotary_base, (cfg.layers,))
-    frequencies = primitives.rotary_frequencies(cfg, bases)
-  return {
-    'window': jnp.broadcast_to(jnp.asarray(windows), (cfg.layers,)),
-    'frequencies': frequencies,
-  }

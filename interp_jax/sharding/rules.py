@@ -42,10 +42,14 @@ TRANSFORMER_RULES: Rules = (
   (r'(^|/)mlp/W_(in|gate)$', P(None, None, MODEL)),  # [L, D, M]
   (r'(^|/)mlp/b_(in|gate)$', P(None, MODEL)),  # [L, M]
   (r'(^|/)mlp/W_out$', P(None, MODEL)),  # [L, M, D]
-  # What is small is replicated: biases of the residual stream, positions, norms.
+  (r'(^|/)experts/W_(in|gate|out)$', P(None, MODEL)),  # [L, E, ...]
+  # What is small is replicated: biases of the residual stream, positions, norms, the
+  # router and BERT's heads.
   (r'(^|/)(attn/b_O|mlp/b_out)$', P()),  # [L, D]
-  (r'(^|/)pos_embed/W_pos$', P()),  # [T, D]
-  (r'(^|/)(ln\w*|[qk]_norm)/[wb]$', P()),  # [L, D], [L, M], [L, K] or [D]
+  (r'(^|/)(pos_embed/W_pos|token_type_embed/W_type)$', P()),  # [T, D], [types, D]
+  (r'(^|/)(ln\w*|[qk]_norm)/[wb]$', P()),  # [L, D], [L, M], [L, K], [L, H, K] or [D]
+  (r'(^|/)experts/W_router$', P()),  # [L, D, E]
+  (r'(^|/)(mlm_dense|pooler)/[Wb]$', P()),  # [D, D] and [D]
 )
 
 

@@ -10,9 +10,20 @@ import math
 import numpy as np
 
 
-def forward(cfg, params, tokens):
+def forward(cfg, params, tokens, types=None):
   """Logits `[T, V]` and acts without a batch axis: `[L, T, ...]` or `[T, ...]`."""
   acts = {}
+  x, vectors = _enter(cfg, params, tokens, types, acts)
+  layers = []
+  for index in range(cfg.layers):
+    layers.append({})
+    x = _layer(cfg, _of_layer(params['blocks'], index), index, x, vectors, layers[-1])
+  for site in layers[0]:
+    acts[site] = np.stack([layer[site] for layer in layers])
+  return _leave(cfg, params, x, acts), acts
+
+
+def _enter(cfg, params, tokens, types, acts):
   w_embed = params['embed']['W_E']
   x = acts['embed'] = np.stack([w_embed[t] * cfg.embed_scale for t in tokens])
   vectors = None
@@ -20,18 +31,27 @@ def forward(cfg, params, tokens):
     vectors = acts['pos_embed'] = params['pos_embed']['W_pos'][: len(tokens)]
   if cfg.positions == 'learned':
     x = x + vectors
-  layers = []
-  for index in range(cfg.layers):
-    layers.append({})
-    x = _layer(cfg, _of_layer(params['blocks'], index), index, x, vectors, layers[-1])
-  for site in layers[0]:
-    acts[site] = np.stack([layer[site] for layer in layers])
+  if cfg.token_types:
+    types = [0] * len(tokens) if types is None else types
+    acts['token_type_embed'] = params['token_type_embed']['W_type'][types]
+    x = x + acts['token_type_embed']
+  if cfg.embed_norm:
+    x = _norm(cfg, params.get('ln_embed'), x, 'ln_embed', acts)
+  return x, vectors
+
+
+def _leave(cfg, params, x, acts):
+  if cfg.head == 'mlm':
+    x = _activation(cfg.act, x @ params['mlm_dense']['W'] + params['mlm_dense']['b'])
   if cfg.final_norm:
-    x = _norm(cfg, params.get('ln_final'), x, 'ln_final', acts)
-  logits = x @ (w_embed.T if cfg.tied else params['unembed']['W_U'])
+    kind = 'rmsnorm' if cfg.final_rms else cfg.norm
+    x = _norm(cfg, params.get('ln_final'), x, 'ln_final', acts, kind)
+  if cfg.head == 'none':
+    return x
+  logits = x @ (params['embed']['W_E'].T if cfg.tied else params['unembed']['W_U'])
   if cfg.unembed_bias:
     logits = logits + params['unembed']['b_U']
-  return _cap(logits, cfg.logit_softcap), acts
+  return _cap(logits, cfg.logit_softcap)
 
 
 def _of_layer(tree, index):
@@ -41,32 +61,37 @@ def _of_layer(tree, index):
 
 
 def _layer(cfg, p, index, x, vectors, acts):
-  sandwich = cfg.norm_placement == 'sandwich'
+  before = cfg.norm_placement in ('pre', 'sandwich')
+  after = cfg.norm_placement in ('post', 'sandwich')
+  between = cfg.norm_placement == 'residual'
+
+  def norm(name, value, here):
+    return _norm(cfg, p.get(name), value, name, acts) if here else value
+
   acts['resid_pre'] = x
-  normed = _norm(cfg, p.get('ln1'), x, 'ln1', acts)
-  heads = _attention(cfg, p['attn'], index, normed, vectors, acts)
-  if sandwich:
-    heads = _norm(cfg, p.get('ln1_post'), heads, 'ln1_post', acts)
-  acts['attn_out'] = heads
+  read = norm('ln1', x, before)
+  heads = _attention(cfg, p['attn'], index, read, vectors, acts)
+  heads = acts['attn_out'] = norm('ln1_post', heads, after)
   if cfg.attn_only:
     acts['resid_post'] = x + heads
-    return acts['resid_post']
-  read = x
+    return norm('ln1', x + heads, between)
   if not cfg.parallel:
-    read = acts['resid_mid'] = x + heads
-  normed = _norm(cfg, p.get('ln2'), read, 'ln2', acts)
-  neurons = _mlp(cfg, p['mlp'], normed, acts)
-  if sandwich:
-    neurons = _norm(cfg, p.get('ln2_post'), neurons, 'ln2_post', acts)
-  acts['mlp_out'] = neurons
-  acts['resid_post'] = x + heads + neurons
-  return acts['resid_post']
+    x = acts['resid_mid'] = x + heads
+  x = norm('ln1', x, between)
+  if not cfg.shared_norm:
+    read = norm('ln2', x, before)
+  neurons = _experts if cfg.experts else _mlp
+  neurons = neurons(cfg, p['experts' if cfg.experts else 'mlp'], read, acts)
+  neurons = acts['mlp_out'] = norm('ln2_post', neurons, after)
+  x = acts['resid_post'] = x + neurons + (heads if cfg.parallel else 0)
+  return norm('ln2', x, between)
 
 
-def _norm(cfg, p, x, name, acts):
-  if cfg.norm == 'none':
+def _norm(cfg, p, x, name, acts, kind=None):
+  kind = kind or cfg.norm
+  if kind == 'none':
     return x
-  centred = cfg.norm == 'layernorm'
+  centred = kind == 'layernorm'
   rows, divisors = [], []
   for row in x:
     if centred:
@@ -84,9 +109,12 @@ def _attention(cfg, p, index, x, vectors, acts):
   q = acts['q'] = _heads(cfg, p, 'Q', located)
   k = acts['k'] = _heads(cfg, p, 'K', located)
   v = acts['v'] = _heads(cfg, p, 'V', x)
-  if cfg.qk_norm:
+  if cfg.qk_norm == 'head':
     q = _rms(q, cfg.norm_eps) * p['q_norm']['w']
     k = _rms(k, cfg.norm_eps) * p['k_norm']['w']
+  if cfg.qk_norm == 'width':
+    q = _rms(q.reshape(len(x), -1), cfg.norm_eps).reshape(q.shape) * p['q_norm']['w']
+    k = _rms(k.reshape(len(x), -1), cfg.norm_eps).reshape(k.shape) * p['k_norm']['w']
   if cfg.positions == 'rotary':
     q = acts['rot_q'] = _rotate(cfg, index, q)
     k = acts['rot_k'] = _rotate(cfg, index, k)
@@ -100,7 +128,7 @@ def _attention(cfg, p, index, x, vectors, acts):
     for t in range(length):
       seen = [s for s in range(length) if _sees(cfg, index, t, s)]
       for s in seen:
-        scores[h, t, s] = _score(cfg, h, t, s, q[t, h] @ k[s, group])
+        scores[h, t, s] = _score(cfg, index, h, t, s, q[t, h] @ k[s, group])
       weights = np.exp(scores[h, t, seen] - max(scores[h, t, seen]))
       pattern[h, t, seen] = weights / sum(weights)
       z[t, h] = pattern[h, t, seen] @ v[seen, group]
@@ -120,8 +148,9 @@ def _sees(cfg, index, t, s):
   return near and (s <= t or not cfg.causal)
 
 
-def _score(cfg, h, t, s, product):
-  scale = 1 / math.sqrt(cfg.head_dim) if cfg.attn_scale is None else cfg.attn_scale
+def _score(cfg, index, h, t, s, product):
+  scale = cfg.attn_scale[index] if isinstance(cfg.attn_scale, tuple) else cfg.attn_scale
+  scale = 1 / math.sqrt(cfg.head_dim) if scale is None else scale
   score = _cap(product * scale, cfg.attn_softcap)
   return score - (_slopes(cfg.heads)[h] * abs(t - s) if cfg.positions == 'alibi' else 0)
 
@@ -175,6 +204,31 @@ def _mlp(cfg, p, x, acts):
     post = post * p['ln']['w'] + p['ln']['b']
   acts['post'] = post
   return post @ p['W_out'] + (p['b_out'] if bias else 0)
+
+
+def _experts(cfg, p, x, acts):
+  """Token by token, choice by choice."""
+  length, chosen = len(x), cfg.experts_per_token
+  acts['router_logits'] = x @ p['W_router']
+  scores = np.exp(acts['router_logits'])
+  scores = scores / scores.sum(-1, keepdims=True)
+  choices = acts['expert_choices'] = np.argsort(-scores, -1)[:, :chosen]
+  weights = acts['expert_weights'] = np.zeros((length, chosen))
+  for site in ('expert_pre', 'expert_pre_linear', 'expert_post'):
+    acts[site] = np.zeros((length, chosen, cfg.mlp_width))
+  acts['expert_out'] = np.zeros((length, chosen, cfg.width))
+  out = np.zeros((length, cfg.width))
+  for t in range(length):
+    weights[t] = scores[t, choices[t]]
+    if cfg.renormalize_experts:
+      weights[t] /= sum(weights[t])
+    for c, e in enumerate(choices[t]):
+      pre = acts['expert_pre'][t, c] = x[t] @ p['W_gate'][e]
+      linear = acts['expert_pre_linear'][t, c] = x[t] @ p['W_in'][e]
+      post = acts['expert_post'][t, c] = _activation(cfg.act, pre) * linear
+      acts['expert_out'][t, c] = post @ p['W_out'][e]
+      out[t] += weights[t, c] * acts['expert_out'][t, c]
+  return out
 
 
 def _activation(name, x):

@@ -24,7 +24,16 @@ BASE = {
 }
 # Three sequences: whole, padded on the left, padded on the right.
 TOKENS = np.random.default_rng(0).integers(0, 11, (3, 7))
+TYPES = np.random.default_rng(1).integers(0, 6, (3, 7))
 MASK = np.array([[1] * 7, [0, 0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0]], bool)
+
+EXPERTS = {
+  'experts': 4,
+  'experts_per_token': 2,
+  'gated': True,
+  'mlp_bias': False,
+  'act': 'silu',
+}
 
 OPTIONS = {
   'layernorm': {},
@@ -51,7 +60,7 @@ OPTIONS = {
   'alibi bidirectional': {'positions': 'alibi', 'causal': False},
   'no positions': {'positions': 'none'},
   'grouped queries': {'kv_heads': 2},
-  'grouped rotary': {'kv_heads': 2, 'positions': 'rotary', 'qk_norm': True},
+  'grouped rotary': {'kv_heads': 2, 'positions': 'rotary', 'qk_norm': 'head'},
   'one key head': {'kv_heads': 1},
   'bidirectional': {'causal': False},
   'attention only': {'attn_only': True, 'mlp_width': 0},
@@ -74,10 +83,36 @@ OPTIONS = {
   'window': {'windows': 3},
   'windows per layer': {'windows': (2, None)},
   'bidirectional window': {'windows': (2, 3), 'causal': False},
-  'qk norm': {'qk_norm': True},
+  'qk norm': {'qk_norm': 'head'},
   'tied': {'tied': True, 'embed_scale': 3.0},
   'tied with a bias': {'tied': True, 'unembed_bias': True},
   'attention scale': {'attn_scale': 0.9},
+  'attention scale per layer': {'attn_scale': (0.9, 0.3)},
+  'norms after': {'norm_placement': 'post', 'norm': 'rmsnorm'},
+  'norms between': {'norm_placement': 'residual', 'final_norm': False},
+  'norms between, attention only': {
+    'norm_placement': 'residual',
+    'attn_only': True,
+    'mlp_width': 0,
+  },
+  'shared norm': {'parallel': True, 'shared_norm': True},
+  'norm of all queries': {'qk_norm': 'width', 'positions': 'rotary', 'kv_heads': 2},
+  'norm of the embedding': {'embed_norm': True, 'positions': 'alibi'},
+  'final rms': {'final_rms': True},
+  'token types': {'token_types': 2},
+  'masked language model': {
+    'causal': False,
+    'norm_placement': 'residual',
+    'embed_norm': True,
+    'token_types': 3,
+    'head': 'mlm',
+    'tied': True,
+    'unembed_bias': True,
+  },
+  'no head': {'head': 'none', 'pooler': True, 'final_norm': False},
+  'experts': EXPERTS,
+  'experts as they are': EXPERTS | {'renormalize_experts': False, 'act': 'gelu'},
+  'every expert': EXPERTS | {'experts_per_token': 4},
 }
 
 CHOICES = {
@@ -102,7 +137,10 @@ CHOICES = {
   'attn_softcap': [None, 0.8],
   'logit_softcap': [None, 1.5],
   'windows': [None, 3, (None, 2)],
-  'qk_norm': [False, True],
+  'qk_norm': ['none', 'head', 'width'],
+  'embed_norm': [False, True],
+  'token_types': [0, 2],
+  'final_rms': [False, True],
   'tied': [False, True],
   'embed_scale': [1.0, 2.0],
 }
@@ -112,13 +150,17 @@ def check(options, seed=0):
   """The model's logits and acts are those of numpy, wherever there is no padding."""
   model = Transformer(TransformerConfig(**(BASE | options)))
   params = random_params(model, seed, std=0.4)
-  run = jax.jit(lambda p: model.apply({'params': p}, TOKENS, mask=MASK))
+  types = TYPES % model.cfg.token_types if model.cfg.token_types else None
+  run = jax.jit(
+    lambda p: model.apply({'params': p}, TOKENS, mask=MASK, token_types=types)
+  )
   logits, acts = jax.tree.map(np.asarray, run(params))
   assert set(acts) == set(site_names(model.cfg))
   params = jax.tree.map(np.asarray, params)
   for row, mask in enumerate(MASK):
     at = np.flatnonzero(mask)
-    want_logits, want = numpy_reference.forward(model.cfg, params, TOKENS[row, at])
+    own = None if types is None else types[row, at]
+    want_logits, want = numpy_reference.forward(model.cfg, params, TOKENS[row, at], own)
     close(logits[row, at], want_logits, 'logits')
     assert set(want) == set(acts)
     for site in acts:
@@ -136,7 +178,7 @@ def unpadded(site, act, row, at):
 
 
 def close(got, want, what):
-  assert got.dtype == np.float64, what
+  assert got.dtype == (np.int32 if what == 'expert_choices' else np.float64), what
   np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11, err_msg=what)
 
 

@@ -52,7 +52,10 @@ def test_a_model_is_loaded_in_the_dtype_that_is_asked_for(saved):
   model, _, folder = saved
   got, params, _ = load(str(folder), dtype='bfloat16')
   assert got.cfg.dtype == got.cfg.param_dtype == 'bfloat16'
-  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('bfloat16')}
+  gains = [params['ln_final']['w'], params['blocks']['ln1']['b']]
+  assert {leaf.dtype for leaf in gains} == {jnp.dtype('float32')}
+  weights = [params['embed']['W_E'], params['blocks']['attn']['W_Q']]
+  assert {leaf.dtype for leaf in weights} == {jnp.dtype('bfloat16')}
   assert model.cfg.dtype == 'float32'
 
 
@@ -82,12 +85,21 @@ def test_the_package_exports_loading():
   assert interp_jax.list_models is list_models
 
 
-@pytest.mark.parametrize('name', ['config.json', 'model.safetensors', 'tokenizer.json'])
+@pytest.mark.parametrize('name', ['config.json', 'model.safetensors'])
 def test_a_missing_file_is_named(saved, name):
   *_, folder = saved
   (folder / name).unlink()
-  with pytest.raises(ValueError, match=f'lacks {name}'):
+  with pytest.raises(ValueError, match=rf'(lacks|there is no) {name}'):
     load(folder)
+
+
+def test_a_model_without_a_tokenizer_says_so_when_one_is_asked_for(saved):
+  model, _, folder = saved
+  (folder / 'tokenizer.json').unlink()
+  got, _, tokenizer = load(folder)
+  assert got == model
+  with pytest.raises(ValueError, match=r'no tokenizer\.json.*token ids'):
+    tokenizer.encode('print')
 
 
 def test_a_config_of_another_format_is_refused(saved):

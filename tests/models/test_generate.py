@@ -19,7 +19,7 @@ PROMPTS = np.random.default_rng(0).integers(0, 31, (B, T))
 MODELS = {
   'learned': {},
   'shortformer': {'positions': 'shortformer'},
-  'rotary, grouped, normed': {'positions': 'rotary', 'kv_heads': 2, 'qk_norm': True},
+  'rotary, grouped, normed': {'positions': 'rotary', 'kv_heads': 2, 'qk_norm': 'head'},
   'alibi': {'positions': 'alibi'},
   'windows': {'positions': 'rotary', 'windows': (2, None, 3)},
   'capped, sandwich': {

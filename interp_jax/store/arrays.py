@@ -1,11 +1,12 @@
 """The arrays of a finished dataset, and errors that name what is damaged."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 from typing import Any, TypeVar
 
 from jaxtyping import Int
 import numpy as np
+import tensorstore as ts
 
 from interp_jax.store import zarr
 from interp_jax.store.codec import decode
@@ -84,27 +85,33 @@ class StoredArray:
     chunks = np.unique(indices // self.schema.chunk_rows).tolist()
     return self._read(lambda: self._result(self._request(indices)), chunks)
 
-  def read_chunks(self, chunks: Iterable[int], ahead: int = 16) -> Iterator[np.ndarray]:
-    """Whole chunks in the order in which they are asked for.
+  def read_chunks(self, chunks: Sequence[int], into: Sequence[np.ndarray]) -> int:
+    """Whole chunks, one after the other, into memory that is there.
 
     Args:
       chunks: Their indices.
-      ahead: How many are requested before they are needed.
+      into: For each of the parts, an array with room for their rows.
 
-    Yields:
-      Their rows; the last chunk of the array is shorter.
+    Returns:
+      The number of rows.
 
     Raises:
       DamagedError, StoreError: as `read_slice`.
     """
-    chunks = list(chunks)
-    requests = [self._request(slice(*self.span(chunk))) for chunk in chunks[:ahead]]
-    for index, chunk in enumerate(chunks):
-      if index + ahead < len(chunks):
-        span = slice(*self.span(chunks[index + ahead]))
-        requests.append(self._request(span))
-      request, requests[index] = requests[index], []
-      yield self._read(lambda request=request: self._result(request), [chunk])
+    ends = np.cumsum([stop - start for start, stop in map(self.span, chunks)]).tolist()
+
+    def read() -> None:
+      copies = []
+      for part, buffer in zip(self.parts, into, strict=True):
+        target = ts.array(buffer)
+        for chunk, begin, end in zip(chunks, [0, *ends], ends, strict=False):
+          rows = part[slice(*self.span(chunk))]
+          copies.append(target[begin:end].write(rows))
+      for copy in copies:
+        copy.result()
+
+    self._read(read, chunks)
+    return ends[-1]
 
   def span(self, chunk: int) -> tuple[int, int]:
     """The first row of a chunk and the row after its last."""

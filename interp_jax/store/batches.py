@@ -1,11 +1,15 @@
 """Shuffled batches of a dataset, and the position among them."""
 
 from collections.abc import Iterator, Mapping
+import dataclasses
+import queue
 from typing import Any
 
+from jaxtyping import Int
 import numpy as np
 
 from interp_jax.store.arrays import StoredArray
+from interp_jax.store.codec import decode
 from interp_jax.store.order import Order, windows
 
 
@@ -19,7 +23,8 @@ class Batches(Iterator[Any]):
   the very last one of the last epoch, which holds what is left, or is left out with
   `drop_last`. With `drop_last`, every process gives the same number of batches.
 
-  A thread reads the next two windows. `get_state` is a small dict of plain data; an
+  A thread reads the next two windows, and a batch is a copy of its rows, so that four
+  windows are all the memory that is held. `get_state` is a small dict of plain data; an
   iterator made with the same arguments continues there after `set_state`.
   """
 
@@ -60,7 +65,10 @@ class Batches(Iterator[Any]):
     if drop_last and epochs is not None:
       self._limit = epochs * order.fewest_rows(self._count_kept()) // batch_size
     self._windows = windows(order, epochs, self._read_window)
-    self._window: dict[str, np.ndarray] | None = None
+    self._window: _Window | None = None
+    # The memory of windows that are used up. Fresh memory would be cleared by the
+    # kernel page by page, which takes as long as to fill it.
+    self._used: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
     self._index = self._offset = self._given = 0
 
   @property
@@ -83,13 +91,21 @@ class Batches(Iterator[Any]):
 
   def take(self, rows: int) -> dict[str, np.ndarray] | None:
     """The next rows of each array, fewer at the end, None when there are none."""
-    parts: list[dict[str, np.ndarray]] = []
-    while rows and (window := self._fetch()) is not None:
-      parts.append(self._cut(window, rows))
-      rows -= length(parts[-1])
-    if not parts:
+    taken, batch = 0, self._buffers(self._arrays, rows)
+    while taken < rows and (window := self._fetch()) is not None:
+      stop = min(self._offset + rows - taken, len(window.order))
+      picked = window.order[self._offset : stop]
+      end = taken + len(picked)
+      for name, parts in batch.items():
+        for buffer, part in zip(window.buffers[name], parts, strict=True):
+          # The indices are right; to clip them spares numpy a copy.
+          np.take(buffer, picked, axis=0, out=part[taken:end], mode='clip')
+      taken = end
+      self._advance(window, stop)
+    if not taken:
       return None
-    return {name: join([part[name] for part in parts]) for name in self._arrays}
+    specs = {name: array.spec for name, array in self._arrays.items()}
+    return {n: decode(specs[n], [p[:taken] for p in batch[n]]) for n in batch}
 
   def present(self, batch: dict[str, np.ndarray]) -> Any:
     """What a caller sees of a batch: the dict, or the rows of the only array."""
@@ -130,73 +146,75 @@ class Batches(Iterator[Any]):
     """Stops the prefetch."""
     self._windows.close()
 
-  def _fetch(self) -> dict[str, np.ndarray] | None:
+  def _fetch(self) -> '_Window | None':
     """The window at hand, or the next one that has rows; None at the end."""
     while self._window is None:
       window = next(self._windows, None)
       if window is None:
         return None
-      if length(window):
-        self._window = window
-      else:
-        self._index += 1
+      self._window = window
+      if not len(window.order):  # The filter left nothing of it.
+        self._advance(window, 0)
     return self._window
 
-  def _cut(self, window: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """Takes up to so many rows from the window, and drops it when it is used up."""
-    stop = min(self._offset + rows, length(window))
-    part = {name: array[self._offset : stop] for name, array in window.items()}
-    self._offset = stop
-    if stop == length(window):
+  def _advance(self, window: '_Window', offset: int) -> None:
+    """Goes on in the window at hand, and gives it back when it is used up."""
+    self._offset = offset
+    if offset == len(window.order):
+      self._used.put(window.buffers)
       self._window, self._offset = None, 0
       self._index += 1
-    return part
 
-  def _read_window(self, index: int, blocks: np.ndarray) -> dict[str, np.ndarray]:
-    """Reads blocks of all arrays and shuffles their rows together."""
-    chunks = blocks.tolist()
-    spans = [self._provenance.span(chunk) for chunk in chunks]
-    keep, counts = self._kept(chunks), [stop - start for start, stop in spans]
+  def _read_window(self, index: int, blocks: np.ndarray) -> '_Window':
+    """Reads blocks of all arrays, and decides on the order of their rows."""
+    arrays, keep = dict(self._arrays), self._order.keep
     if keep is not None:
-      counts = [int(mask.sum()) for mask in keep]
-    ends = np.cumsum(counts)
-    where = np.split(self._order.permutation(index, int(ends[-1])), ends[:-1])
+      arrays[_FILTERED] = self._provenance
+    try:
+      buffers = self._used.get_nowait()
+    except queue.Empty:
+      most = min(self._order.window_blocks, self._order.blocks) * self._order.block_rows
+      buffers = self._buffers(arrays, most)
+    rows = 0
+    for name, array in arrays.items():
+      rows = array.read_chunks(blocks.tolist(), buffers[name])
+    if keep is None:
+      return _Window(buffers, self._order.permutation(index, rows))
+    kept = np.flatnonzero(keep(buffers[_FILTERED][0][:rows]))
+    return _Window(buffers, kept[self._order.permutation(index, len(kept))])
+
+  def _buffers(self, arrays: Mapping[str, StoredArray], rows: int) -> '_Buffers':
+    """Memory for so many rows of arrays, as they are stored."""
     return {
-      name: _scatter(array, chunks, where, keep) for name, array in self._arrays.items()
+      name: tuple(np.empty((rows, *p.shape), p.np_dtype) for p in array.spec.parts)
+      for name, array in arrays.items()
     }
 
-  def _kept(self, chunks: list[int]) -> list[np.ndarray] | None:
-    """Which rows of each chunk are kept; None for all."""
-    if self._order.keep is None:
-      return None
-    return [self._order.keep(p) for p in self._provenance.read_chunks(chunks)]
-
-  def _count_kept(self) -> np.ndarray | None:
+  def _count_kept(self) -> Int[np.ndarray, 'blocks'] | None:
     """How many rows of each block are kept; None for all."""
-    keep = self._order.keep
+    keep, size, total = self._order.keep, self._order.block_rows, self._order.rows
     if keep is None:
       return None
-    read = self._provenance.read_chunks(range(self._order.blocks))
-    return np.asarray([int(keep(provenance).sum()) for provenance in read])
+    counts = []
+    step = self._provenance.schema.shard_rows
+    for start in range(0, total, step):
+      kept = keep(self._provenance.read_slice(start, min(start + step, total)))
+      counts.append(np.add.reduceat(kept.astype(int), np.arange(0, len(kept), size)))
+    return np.concatenate(counts)
 
 
-def _scatter(
-  array: StoredArray,
-  chunks: list[int],
-  where: list[np.ndarray],
-  keep: list[np.ndarray] | None,
-) -> np.ndarray:
-  """Reads chunks and puts each of their rows in its place, in one copy."""
-  total = sum(map(len, where))
-  joined = np.empty((total, *array.spec.shape), array.spec.np_dtype)
-  for index, rows in enumerate(array.read_chunks(chunks)):
-    joined[where[index]] = rows if keep is None else rows[keep[index]]
-  return joined
+# For each array, one numpy array for each of its parts.
+_Buffers = dict[str, tuple[np.ndarray, ...]]
+# The name under which a filter reads the provenance; no array can have it.
+_FILTERED = '/provenance'
 
 
-def join(parts: list[np.ndarray]) -> np.ndarray:
-  """Rows one after the other."""
-  return parts[0] if len(parts) == 1 else np.concatenate(parts)
+@dataclasses.dataclass(frozen=True)
+class _Window:
+  """Blocks in memory, and the order in which their rows come, if they come."""
+
+  buffers: _Buffers
+  order: Int[np.ndarray, 'rows']
 
 
 def length(rows: Mapping[str, np.ndarray]) -> int:

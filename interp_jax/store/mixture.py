@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from interp_jax.store.batches import Batches, join, length
+from interp_jax.store.batches import Batches, length
 
 
 class Mixture(Iterator[Any]):
@@ -76,7 +76,7 @@ class Mixture(Iterator[Any]):
       raise StopIteration
     order = self._order(size - missing)
     self._given += 1
-    batch = {name: join([p[name] for p in parts])[order] for name in parts[0]}
+    batch = {name: np.concatenate([p[name] for p in parts])[order] for name in parts[0]}
     return self._sources[0].present(batch)
 
   def get_state(self) -> dict[str, Any]:

@@ -155,6 +155,14 @@ class Reader:
       raise IndexError(f'Rows {start} to {stop} of {len(self)} were asked for.')
     return self._select(arrays, lambda array: array.read_slice(start, stop))
 
+  def stored(self, array: str | None = None) -> StoredArray:
+    """An array as TensorStore has it, for what is not here.
+
+    Args:
+      array: Its name; None for the one array of a dataset that has only one.
+    """
+    return self._arrays[self._check(array)]
+
   def statistics(self, array: str | None = None) -> Statistics:
     """Mean, norms and variance of all rows of an array.
 

@@ -16,6 +16,10 @@ Sites = Mapping[str, Iterable[int] | None]
 # Sites before the first layer. Other sites without a layer axis follow the last one.
 _BEFORE_LAYERS = ('embed', 'pos_embed')
 _HEAD_AXES = ('H', 'G')
+# Sites that a model that attends in blocks does not have, and the length of sequences
+# from which it is worth while.
+_WHOLE_ATTENTION = ('attn_scores', 'pattern')
+_QUERY_BLOCK = 128
 # Axes of an activation that are those of the batch and not of a row.
 _BATCH_AXES = ('B', 'T')
 
@@ -134,6 +138,8 @@ def make_forward(
     kinds = {'dtype': compute_dtype, 'param_dtype': compute_dtype}
     model = model.clone(cfg=dataclasses.replace(model.cfg, **kinds))
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, compute_dtype), params)
+  if shape[1] > _QUERY_BLOCK and not any(a.site in _WHOLE_ATTENTION for a in asked):
+    model = model.clone(query_block=_QUERY_BLOCK)
   # int8 arrays are scaled on the host, where their rows are gathered into shards.
   program = Program(model, asked, 'float32' if dtype == 'int8' else dtype)
   tokens = jax.ShapeDtypeStruct(shape, jnp.int32)

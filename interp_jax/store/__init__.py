@@ -1,6 +1,7 @@
 """Activation datasets: folders of arrays that are larger than memory.
 
-A dataset is a folder, or a prefix of object storage (`s3://...`, `gs://...`).
+A dataset is a folder, or a prefix of object storage: `s3://bucket/prefix` (an S3
+server other than Amazon's is named by `AWS_ENDPOINT_URL`), `gs://bucket/prefix`.
 `manifest.json`, written last, says what is in it; next to it lies one zarr3 array
 `[N, ...]` for each site and layer, cut into checksummed chunks and those packed into
 shards, and the array `provenance` `[N, 3]`: the document, the position and the token

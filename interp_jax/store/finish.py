@@ -1,20 +1,18 @@
 """The last step: from the records of all shards to the manifest."""
 
 from collections.abc import Callable
-import hashlib
-import io
 import time
 from typing import TypeVar
 
 import numpy as np
 
 from interp_jax.store import zarr
+from interp_jax.store.covariance import write_covariance
 from interp_jax.store.errors import StoreError
 from interp_jax.store.folder import Folder
 from interp_jax.store.manifest import (
   MANIFEST,
   Manifest,
-  covariance_file,
   read_manifest,
 )
 from interp_jax.store.progress import Progress, tidy
@@ -55,7 +53,10 @@ def write_manifest(
   statistics, documents = _merge(folder, progress, sorted(shards))
   covariances = {}
   if progress.covariance:
-    covariances = {n: _write_covariance(folder, n, s) for n, s in statistics.items()}
+    covariances = {
+      name: write_covariance(folder, name, running.covariance())
+      for name, running in statistics.items()
+    }
   for part in schema.parts:
     content = zarr.metadata(schema, part, rows)
     folder.write_json(zarr.metadata_file(part), content)
@@ -103,15 +104,6 @@ def _merge(
     for name, running in record.statistics.items():
       total[name].merge(running)
   return total, np.asarray(documents, np.int64)
-
-
-def _write_covariance(folder: Folder, name: str, running: RunningStatistics) -> str:
-  """Writes the covariance of one array; gives its SHA-256."""
-  file = io.BytesIO()
-  np.save(file, running.covariance(), allow_pickle=False)
-  data = file.getvalue()
-  folder.write(covariance_file(name), data)
-  return hashlib.sha256(data).hexdigest()
 
 
 def _wait(missing: Callable[[], str | None], timeout_s: float, what: str) -> None:

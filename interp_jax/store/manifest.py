@@ -87,11 +87,6 @@ class Manifest:
     )
 
 
-def covariance_file(name: str) -> str:
-  """The file of an array's covariance: a numpy file, float64 `[D, D]`."""
-  return f'covariance/{name}.npy'
-
-
 def sign(content: Mapping[str, Any]) -> dict[str, Any]:
   """Content of a JSON file with the format, its version and a checksum added."""
   content = {'format': FORMAT, 'format_version': FORMAT_VERSION, **content}

@@ -1,8 +1,6 @@
 """Reading a finished dataset."""
 
 from collections.abc import Callable, Sequence
-import hashlib
-import io
 import os
 from typing import Any
 
@@ -12,11 +10,12 @@ import numpy as np
 from interp_jax.core import unknown
 from interp_jax.store.arrays import Damage, StoredArray, open_arrays
 from interp_jax.store.batches import Batches, Order
-from interp_jax.store.errors import DamagedError, StoreError
+from interp_jax.store.covariance import read_covariance
+from interp_jax.store.errors import StoreError
 from interp_jax.store.folder import Folder
 from interp_jax.store.keep import Keep, Predicate
 from interp_jax.store.locate import locate
-from interp_jax.store.manifest import Manifest, covariance_file, read_manifest
+from interp_jax.store.manifest import Manifest, read_manifest
 from interp_jax.store.schema import PROVENANCE
 from interp_jax.store.statistics import Statistics
 from interp_jax.store.view import ArrayView
@@ -42,7 +41,7 @@ class Reader:
     """Opens a dataset.
 
     Args:
-      path: Its folder or URL; see `Folder`.
+      path: Its folder, or a URL: `s3://...`, `gs://...` or `file://...`.
 
     Raises:
       NotAStoreError: if the folder holds no dataset.
@@ -187,14 +186,7 @@ class Reader:
       raise StoreError(
         f'{self.path} has no covariance of {name!r}: write it with covariance=True.'
       )
-    file = covariance_file(name)
-    data = self._folder.read(file) or b''
-    if hashlib.sha256(data).hexdigest() != digest:
-      raise DamagedError(
-        f'{self._folder.where(file)} is damaged or missing: its checksum is not that '
-        'in the manifest.'
-      )
-    return np.load(io.BytesIO(data), allow_pickle=False)
+    return read_covariance(self._folder, name, digest)
 
   def batches(
     self,

@@ -61,8 +61,9 @@ class Writer:
     """Begins a dataset or continues an unfinished one.
 
     Args:
-      path: Its folder or URL (see `Folder`), which is new, empty, or holds a dataset
-        that was begun with the same schema, description and metadata.
+      path: Its folder, or a URL (`s3://...`, `gs://...` or `file://...`), which is
+        new, empty, or holds a dataset that was begun with the same schema, description
+        and metadata.
       schema: Its arrays; see `make_schema`.
       description: Where the rows come from and what their provenance counts.
       metadata: Anything else that JSON can hold.

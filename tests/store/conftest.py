@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -106,6 +107,23 @@ def make_bucket(endpoint: str) -> None:
     except OSError:
       time.sleep(0.05)
   raise RuntimeError('The S3 server does not start.')
+
+
+@pytest.fixture(scope='session')
+def gs():
+  """A bucket on a server that speaks as Google Cloud Storage does."""
+  file = pathlib.Path(__file__).parent / 'gcs_server.py'
+  spec = importlib.util.spec_from_file_location('gcs_server', file)
+  gcs_server = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(gcs_server)
+  server = gcs_server.start()
+  with pytest.MonkeyPatch.context() as patch:
+    endpoint = f'http://127.0.0.1:{server.server_port}'
+    patch.setenv('TENSORSTORE_GCS_HTTP_URL', endpoint)
+    patch.setenv('GOOGLE_AUTH_TOKEN_FOR_TESTING', 'nobody')
+    yield 'gs://datasets'
+  server.shutdown()
+  server.server_close()
 
 
 @pytest.fixture(params=['folder', 's3'])

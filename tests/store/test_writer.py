@@ -36,11 +36,21 @@ def test_the_bytes_do_not_depend_on_how_many_rows_are_appended_at_once(
   assert helpers.contents(tmp_path / 'a') == helpers.contents(tmp_path / 'b')
 
 
-def test_a_bucket_holds_the_same_bytes_as_a_folder(tmp_path, s3, helpers):
-  url = f'{s3}/same'
-  helpers.write(tmp_path / 'd', covariance=True)
-  assert helpers.write(url, covariance=True).path == url
+@pytest.mark.parametrize('service', ['s3', 'gs'])
+def test_a_bucket_holds_the_same_bytes_as_a_folder_and_gives_the_same_rows(
+  tmp_path, helpers, request, service
+):
+  url = f'{request.getfixturevalue(service)}/same'
+  folder = helpers.write(tmp_path / 'd', covariance=True)
+  bucket = helpers.write(url, covariance=True)
+  assert bucket.path == url
   assert helpers.contents(url) == helpers.contents(tmp_path / 'd')
+  for a, b in zip(folder.batches(9, 0, 1), bucket.batches(9, 0, 1), strict=True):
+    np.testing.assert_array_equal(a, b)
+  with pytest.raises(store.FinishedError):
+    helpers.write(url, covariance=True)
+  helpers.flip(url, 'resid_post.1/c/2/0', 5)
+  assert [damage.chunk for damage in store.Reader(url).verify()] == [8]
 
 
 def test_a_file_url_is_a_folder(tmp_path, helpers):

@@ -90,7 +90,13 @@ class Batches(Iterator[Any]):
     return self.present(batch)
 
   def take(self, rows: int) -> dict[str, np.ndarray] | None:
-    """The next rows of each array, fewer at the end, None when there are none."""
+    """The next rows of each array, fewer at the end, None when there are none.
+
+    Raises:
+      ValueError: if the filter keeps no row at all and there is no last epoch.
+      DamagedError: if a chunk is damaged; it names the chunk.
+      StoreError: if rows cannot be read for another reason.
+    """
     taken, batch = 0, self._buffers(self._arrays, rows)
     while taken < rows and (window := self._fetch()) is not None:
       stop = min(self._offset + rows - taken, len(window.order))
@@ -148,6 +154,7 @@ class Batches(Iterator[Any]):
 
   def _fetch(self) -> '_Window | None':
     """The window at hand, or the next one that has rows; None at the end."""
+    empty = 0
     while self._window is None:
       window = next(self._windows, None)
       if window is None:
@@ -155,6 +162,10 @@ class Batches(Iterator[Any]):
       self._window = window
       if not len(window.order):  # The filter left nothing of it.
         self._advance(window, 0)
+        empty += 1
+      # What another process has in this epoch, this one may have in the next.
+      if empty > 10 * self._order.process_count * self._order.epoch_windows:
+        raise ValueError(f'The filter keeps no row: {self._order.keep}.')
     return self._window
 
   def _advance(self, window: '_Window', offset: int) -> None:

@@ -59,6 +59,12 @@ class Order:
     """Number of blocks of the dataset."""
     return -(-self.rows // self.block_rows)
 
+  @property
+  def epoch_windows(self) -> int:
+    """Number of windows of this process in an epoch."""
+    blocks = -(-(self.blocks - self.process_index) // self.process_count)
+    return -(-blocks // self.window_blocks)
+
   def fewest_rows(self, kept: Int[np.ndarray, 'blocks'] | None = None) -> int:
     """Rows that every process has in every epoch, at least.
 

@@ -74,7 +74,14 @@ def test_documents_that_are_left_out_whole_leave_no_empty_batches(sound):
     batches = sound.batches(4, 0, 2, keep=keep, window_blocks=window)
     sizes = [len(batch) for batch in batches]
     assert sizes == [4] * 5
-  assert not list(sound.batches(4, 0, 2, keep=lambda p: p[:, 0] < 0))
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_a_filter_that_keeps_no_row_ends_or_says_so(sound, count):
+  settings = {'keep': Keep(where=lambda p: p[:, 0] < 0), 'process_count': count}
+  assert not list(sound.batches(4, 0, 2, window_blocks=2, **settings))
+  with pytest.raises(ValueError, match='keeps no row'):
+    next(sound.batches(4, 0, window_blocks=2, **settings))
 
 
 @pytest.mark.parametrize('count', [1, 2, 3])

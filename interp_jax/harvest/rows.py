@@ -86,6 +86,22 @@ class Sequences:
     ]
     return np.concatenate(counts)
 
+  def check_vocabulary(self, size: int) -> None:
+    """Raises if there is a token that a model of so many tokens does not have.
+
+    Raises:
+      ValueError: that says which; inside a compiled program, the embedding of such a
+        token is silently another's.
+    """
+    for start in range(0, len(self), _ROWS_AT_ONCE):
+      tokens = self.tokens[start : start + _ROWS_AT_ONCE]
+      low, high = int(tokens.min()), int(tokens.max())
+      if low < 0 or high >= size:
+        raise ValueError(
+          f'tokens are {low}..{high} in sequences from {start} on; the model has '
+          f'tokens 0..{size - 1}.'
+        )
+
   def select(self, indices: Int[np.ndarray, 'm']) -> 'Sequences':
     """Some of the sequences, in memory."""
     arrays = {
@@ -132,6 +148,8 @@ class Sequences:
     """
     ends = np.cumsum(self.count())
     stop = int(ends[-1]) if stop is None else stop
+    if start >= stop:
+      return
     first = int(np.searchsorted(ends, start, side='right')) // size * size
     for sequence in range(first, len(self), size):
       before = int(ends[sequence - 1]) if sequence else 0

@@ -112,6 +112,7 @@ def harvest(
       cannot be written.
   """
   given = as_sequences(tokens, mask, documents, positions, drop_first)
+  given.check_vocabulary(model.cfg.vocab_size)
   placement.check_local(mesh)
   placement.check_divides(mesh, batch_size)
   forward = make_forward(

@@ -254,6 +254,7 @@ def stream(
       too small for two batches.
   """
   given = as_sequences(tokens, mask, None, None, drop_first)
+  given.check_vocabulary(model.cfg.vocab_size)
   placement.check_divides(mesh, model_batch)
   placement.check_divides(mesh, batch_size)
   length = given.tokens.shape[1]

@@ -120,9 +120,9 @@ class Attention(nn.Module):
     """`_mix` for a block of queries at a time, against no key later than all of it."""
 
     def mix(q: jax.Array, k: jax.Array, v: jax.Array, slopes: Any) -> jax.Array:
-      parts = []
-      for start in range(0, q.shape[1], self.query_block):
-        here = slice(start, start + self.query_block)
+      parts, size = [], self.query_block or q.shape[1]
+      for start in range(0, q.shape[1], size):
+        here = slice(start, start + size)
         keys = slice(here.stop) if self.cfg.causal else slice(None)
         part = geometry.part(here, keys)
         parts.append(self._mix(q[:, here], k[:, keys], v[:, keys], slopes, part))

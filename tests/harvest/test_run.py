@@ -158,6 +158,15 @@ def test_several_processes_write_the_bytes_of_one(tiny, tokens, tmp_path, proces
   assert contents(tmp_path / 'all') == contents(tmp_path / 'one')
 
 
+@pytest.mark.parametrize('token', [-1, 23])
+def test_tokens_outside_the_vocabulary_are_refused(tiny, tokens, tmp_path, token):
+  wrong = tokens.copy()
+  wrong[20, 9] = token
+  with pytest.raises(ValueError, match=r'the model has tokens 0\.\.22'):
+    collect(tiny, wrong, tmp_path / 'd')
+  assert not (tmp_path / 'd').exists()
+
+
 def test_told_to_stop_it_stops_and_goes_on_to_the_same_bytes(tiny, tokens, tmp_path):
   collect(tiny, tokens, tmp_path / 'whole')
   asked = iter([False, True])

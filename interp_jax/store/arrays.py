@@ -98,20 +98,20 @@ class StoredArray:
     Raises:
       DamagedError, StoreError: as `read_slice`.
     """
-    ends = np.cumsum([stop - start for start, stop in map(self.span, chunks)]).tolist()
+    spans = [slice(*self.span(chunk)) for chunk in chunks]
+    rows = sum(span.stop - span.start for span in spans)
 
     def read() -> None:
-      copies = []
-      for part, buffer in zip(self.parts, into, strict=True):
-        target = ts.array(buffer)
-        for chunk, begin, end in zip(chunks, [0, *ends], ends, strict=False):
-          rows = part[slice(*self.span(chunk))]
-          copies.append(target[begin:end].write(rows))
+      copies = [
+        # One copy of all chunks at once, by which none waits for another.
+        ts.array(buffer)[:rows].write(ts.concat([part[s] for s in spans], axis=0))
+        for part, buffer in zip(self.parts, into, strict=True)
+      ]
       for copy in copies:
         copy.result()
 
     self._read(read, chunks)
-    return ends[-1]
+    return rows
 
   def span(self, chunk: int) -> tuple[int, int]:
     """The first row of a chunk and the row after its last."""

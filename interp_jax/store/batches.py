@@ -23,7 +23,7 @@ class Batches(Iterator[Any]):
   the very last one of the last epoch, which holds what is left, or is left out with
   `drop_last`. With `drop_last`, every process gives the same number of batches.
 
-  A thread reads the next two windows, and a batch is a copy of its rows, so that four
+  Two threads read the next two windows, and a batch is a copy of its rows, so that four
   windows are all the memory that is held. `get_state` is a small dict of plain data; an
   iterator made with the same arguments continues there after `set_state`.
   """

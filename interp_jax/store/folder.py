@@ -21,6 +21,9 @@ _LOCK_SUFFIX = '.__lock'
 # Enough for the indices of the shards in use. Chunks are read once per epoch, so
 # caching more of them only costs memory.
 _CACHE_BYTES = 16 * 2**20
+# Reads and writes of files at once. Chunks in random order need more than TensorStore's
+# four for the disk to be busy.
+_FILES_AT_ONCE = 16
 # Half a minute, where TensorStore's own 32 attempts take a quarter of an hour: a job
 # that stops and says why can be continued.
 RETRIES = {'max_retries': 8, 'initial_delay': '250ms', 'max_delay': '8s'}
@@ -54,6 +57,7 @@ class Folder:
     self.context = ts.Context(
       {
         'cache_pool': {'total_bytes_limit': _CACHE_BYTES},
+        'file_io_concurrency': {'limit': _FILES_AT_ONCE},
         's3_request_retries': RETRIES,
         'gcs_request_retries': RETRIES,
       }

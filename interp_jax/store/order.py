@@ -99,7 +99,7 @@ def windows(
     order: The order.
     epochs: How often to go through the dataset; None for ever.
     read: From the index of a window and the blocks of it to what the iterator gives.
-      It runs in a thread, two windows ahead.
+      It runs in two threads, two windows ahead.
 
   Returns:
     The iterator.
@@ -113,5 +113,6 @@ def windows(
   blocks = grain.MapDataset.range(order.blocks).shuffle(seed=seed)
   blocks = blocks[order.process_index :: order.process_count]
   groups = blocks.batch(order.window_blocks, drop_remainder=False).repeat(epochs)
-  options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+  # Of two threads, one reads while the other waits for the last chunk of its window.
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
   return iter(groups.map_with_index(read).to_iter_dataset(options))

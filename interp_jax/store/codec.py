@@ -77,7 +77,9 @@ def quantize(
   scale = np.abs(flat).max(axis=1, initial=0) / np.float32(_LARGEST)
   # A row so small that its scale is no number larger than zero becomes zeros.
   divisor = np.where(scale == 0, np.float32(np.inf), scale)
-  values = np.rint(flat / divisor[:, None]).clip(-_LARGEST, _LARGEST)
+  values = flat / divisor[:, None]
+  np.rint(values, out=values)
+  np.clip(values, -_LARGEST, _LARGEST, out=values)
   return values.astype(np.int8).reshape(rows.shape), scale
 
 

@@ -1,6 +1,6 @@
 """Fingerprints: so that a harvest is never continued with other weights or tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import hashlib
 import math
 from typing import Any
@@ -9,6 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, UInt32
 import numpy as np
+
+from interp_jax.harvest.forward import Forward
+from interp_jax.harvest.rows import Sequences
+from interp_jax.models import Transformer
 
 _ROWS_AT_ONCE = 4096
 
@@ -51,6 +55,40 @@ def data_fingerprint(arrays: Mapping[str, np.ndarray | None]) -> str:
     for start in range(0, len(array), _ROWS_AT_ONCE):
       digest.update(array[start : start + _ROWS_AT_ONCE].tobytes())
   return digest.hexdigest()[:32]
+
+
+def identity(
+  model: Transformer,
+  forward: Forward,
+  sequences: Sequences,
+  heads: Mapping[str, Iterable[int]] | None = None,
+  flat: bool = False,
+  compute_dtype: str | None = None,
+) -> dict[str, Any]:
+  """What makes two harvests the same, and what a reader may want to know: plain data.
+
+  Args:
+    model: The whole model.
+    forward: What is run.
+    sequences: On what.
+    heads: Which heads were asked for.
+    flat: Whether rows are vectors.
+    compute_dtype: What the model was cast to.
+  """
+  arrays = ('tokens', 'mask', 'documents', 'positions')
+  chosen = {
+    'heads': {site: list(which) for site, which in (heads or {}).items()},
+    'flat': flat,
+    'compute_dtype': compute_dtype,
+  }
+  return {
+    'config': model.cfg.to_dict(),
+    'params': fingerprint(forward.params),
+    'data': data_fingerprint({name: getattr(sequences, name) for name in arrays}),
+    'sequences': list(sequences.tokens.shape),
+    'drop_first': sequences.drop_first,
+    **{name: value for name, value in chosen.items() if value},
+  }
 
 
 @jax.jit

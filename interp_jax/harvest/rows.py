@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 import dataclasses
+from typing import Any
 
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 import numpy as np
 
 _ROWS_AT_ONCE = 4096
@@ -20,7 +21,7 @@ class Batch:
     provenance: Document, position and token of each kept token, `[n, 3]`.
   """
 
-  tokens: Int[np.ndarray, 'B T']
+  tokens: Integer[np.ndarray, 'B T']
   mask: Bool[np.ndarray, 'B T'] | None
   keep: Bool[np.ndarray, 'B T']
   provenance: Int[np.ndarray, 'n 3']
@@ -40,7 +41,7 @@ class Sequences:
     drop_first: How many tokens at the start of each sequence are left out.
   """
 
-  tokens: Int[np.ndarray, 'n T']
+  tokens: Integer[np.ndarray, 'n T']
   mask: Bool[np.ndarray, 'n T'] | None = None
   documents: Int[np.ndarray, 'n'] | Int[np.ndarray, 'n T'] | None = None
   positions: Int[np.ndarray, 'n T'] | None = None
@@ -85,6 +86,37 @@ class Sequences:
     ]
     return np.concatenate(counts)
 
+  def check_vocabulary(self, size: int) -> None:
+    """Raises if there is a token that a model of so many tokens does not have.
+
+    Raises:
+      ValueError: that says which; inside a compiled program, the embedding of such a
+        token is silently another's.
+    """
+    for start in range(0, len(self), _ROWS_AT_ONCE):
+      tokens = self.tokens[start : start + _ROWS_AT_ONCE]
+      low, high = int(tokens.min()), int(tokens.max())
+      if low < 0 or high >= size:
+        raise ValueError(
+          f'tokens are {low}..{high} in sequences from {start} on; the model has '
+          f'tokens 0..{size - 1}.'
+        )
+
+  def select(self, indices: Int[np.ndarray, 'm']) -> 'Sequences':
+    """Some of the sequences, in memory."""
+    arrays = {
+      name: None if array is None else np.asarray(array[indices])
+      for name, array in (
+        ('mask', self.mask),
+        ('documents', self.documents),
+        ('positions', self.positions),
+      )
+    }
+    if self.documents is None:
+      arrays['documents'] = np.asarray(indices)
+    tokens = np.asarray(self.tokens[indices])
+    return Sequences(tokens, drop_first=self.drop_first, **arrays)
+
   def batch(self, start: int, size: int) -> Batch:
     """The batch that begins with this sequence."""
     stop = min(start + size, len(self))
@@ -97,24 +129,34 @@ class Sequences:
       provenance=self._provenance(start, stop)[keep],
     )
 
-  def batches(self, size: int, done: int) -> Iterator[tuple[Batch, int]]:
-    """The batches from the one in which row `done` is.
+  def batches(
+    self, size: int, start: int = 0, stop: int | None = None
+  ) -> Iterator[tuple[Batch, slice]]:
+    """The batches that have the rows from `start` to `stop`.
 
     A batch begins with the same sequence whether or not an earlier process was
-    killed, so that its activations are the same to the last bit.
+    killed, and whichever rows other processes have, so that its activations are the
+    same to the last bit.
 
     Args:
       size: Sequences of a batch.
-      done: Rows that were written already.
+      start: The first row that is asked for.
+      stop: The row after the last; None for all.
 
     Yields:
-      A batch, and how many of its rows were written already.
+      A batch, and which of its rows are asked for.
     """
     ends = np.cumsum(self.count())
-    first = int(np.searchsorted(ends, done, side='right')) // size * size
-    for start in range(first, len(self), size):
-      before = int(ends[start - 1]) if start else 0
-      yield self.batch(start, size), max(0, done - before)
+    stop = int(ends[-1]) if stop is None else stop
+    if start >= stop:
+      return
+    first = int(np.searchsorted(ends, start, side='right')) // size * size
+    for sequence in range(first, len(self), size):
+      before = int(ends[sequence - 1]) if sequence else 0
+      if before >= stop:
+        return
+      # numpy cuts the slice off at the batch's last row.
+      yield self.batch(sequence, size), slice(max(0, start - before), stop - before)
 
   def _provenance(self, start: int, stop: int) -> Int[np.ndarray, 'n T 3']:
     tokens = np.asarray(self.tokens[start:stop])
@@ -128,6 +170,33 @@ class Sequences:
       positions = np.asarray(self.positions[start:stop])
     columns = np.broadcast_arrays(documents, positions, tokens)
     return np.stack(columns, axis=-1).astype(np.int64)
+
+
+def as_sequences(
+  tokens: Any, mask: Any, documents: Any, positions: Any, drop_first: int
+) -> Sequences:
+  """The sequences that a caller gives in one of two ways.
+
+  Args:
+    tokens: Token ids `[n, T]`, or `Sequences`.
+    mask: As `Sequences` has it.
+    documents: Likewise.
+    positions: Likewise.
+    drop_first: Likewise.
+
+  Raises:
+    ValueError: if `Sequences` and what they hold are given, or shapes do not fit.
+  """
+  beside = {'mask': mask, 'documents': documents, 'positions': positions}
+  if not isinstance(tokens, Sequences):
+    arrays = {k: None if v is None else np.asarray(v) for k, v in beside.items()}
+    return Sequences(np.asarray(tokens), drop_first=drop_first, **arrays)
+  twice = [name for name, value in beside.items() if value is not None]
+  if twice:
+    raise ValueError(
+      f'{", ".join(twice)}: the Sequences that are given have their own.'
+    )
+  return dataclasses.replace(tokens, drop_first=drop_first)
 
 
 def _fill(rows: np.ndarray, size: int) -> np.ndarray:

@@ -1,26 +1,33 @@
-"""The loop of a harvest: the model works while the disk does."""
+"""The loop of a harvest: the model works while rows are copied and written."""
 
-from collections.abc import Iterator, Mapping
+import collections
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import os
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Bool, Int
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Int, Integer
 import numpy as np
 import tqdm
 
-from interp_jax import sharding, store
+from interp_jax import store
+from interp_jax.harvest import placement
+from interp_jax.harvest.errors import Stopped
 from interp_jax.harvest.forward import Forward, Sites, make_forward
-from interp_jax.harvest.identity import data_fingerprint, fingerprint
-from interp_jax.harvest.rows import Batch, Sequences
+from interp_jax.harvest.identity import identity
+from interp_jax.harvest.rows import Batch, Sequences, as_sequences
 from interp_jax.models import Transformer
+
+# Batches that are dispatched before the oldest is fetched. One keeps the device busy
+# while the host copies; the second while it waits a moment for the writer.
+_AHEAD = 2
 
 
 def harvest(
   model: Transformer,
   params: dict[str, Any],
-  tokens: Int[Array | np.ndarray, 'n T'],
+  tokens: Integer[Array | np.ndarray, 'n T'] | Sequences,
   path: str | os.PathLike,
   *,
   sites: Sites,
@@ -31,12 +38,19 @@ def harvest(
   | Int[Array | np.ndarray, 'n T']
   | None = None,
   positions: Int[Array | np.ndarray, 'n T'] | None = None,
+  heads: Mapping[str, Iterable[int]] | None = None,
+  flat: bool = False,
   dtype: str = 'bfloat16',
+  compute_dtype: str | None = None,
   mesh: Mesh | None = None,
   description: str = '',
   metadata: Mapping[str, Any] | None = None,
   chunk_rows: int | None = None,
   shard_rows: int | None = None,
+  covariance: bool = False,
+  process_index: int | None = None,
+  process_count: int | None = None,
+  should_stop: Callable[[], bool] = lambda: False,
   progress: bool = True,
 ) -> store.Reader:
   """Writes the activations of a model on all tokens to a dataset.
@@ -47,10 +61,15 @@ def harvest(
   dataset is byte for byte that of a call that was never killed. When the dataset is
   finished, it is only opened.
 
+  With several processes each calls it, with the same arguments but for a mesh of its
+  own devices, and each runs the model on the tokens of its own shards. The dataset is
+  byte for byte that of one process with as many devices as each of them has.
+
   Args:
     model: The model.
     params: Its parameters; with a mesh, those that are not on it are replicated.
-    tokens: Sequences of equal length, in memory or memory-mapped.
+    tokens: Sequences of equal length, in memory or memory-mapped; or `Sequences`, as
+      a corpus has them, which bring mask, documents and positions along.
     path: Folder of the dataset.
     sites: Site → layers, e.g. `{'resid_post': (1, 2), 'embed': None}`.
     batch_size: Sequences of a batch, a multiple of the mesh's `data` axis.
@@ -61,118 +80,124 @@ def harvest(
     documents: Document of each sequence, or of each token where sequences are packed,
       for the provenance; None for the index of the sequence.
     positions: Position of each token in its document; None for that in the sequence.
-    dtype: In which to store: `'bfloat16'` (a relative error of up to 2^-9) or
-      `'float32'`.
-    mesh: Devices over whose `data` axis to split each batch; None for one device.
+    heads: Site → which of its heads, e.g. `{'z': (3,)}`; sites that are not named
+      have all.
+    flat: Whether rows of several axes become vectors: `z` of `[H, K]` of `[H * K]`, a
+      single head's `[1, K]` of `[K]`.
+    dtype: In which to store: `'bfloat16'` (a relative error of up to 2^-9),
+      `'float32'`, or what else `store.ArraySpec` takes.
+    compute_dtype: Dtype of the parameters and of the matrix products; None for that
+      of the model.
+    mesh: Devices of this process over whose `data` axis to split each batch; None for
+      one device.
     description: For the manifest: where the tokens come from and what documents and
       positions count.
     metadata: For the manifest: e.g. names of model and tokenizer.
     chunk_rows: Rows of a chunk; see `store.make_schema`.
     shard_rows: Rows of a shard, likewise. A killed harvest repeats up to this many.
-    progress: Whether to show a progress bar.
+    covariance: Whether the dataset's statistics have the covariance of each array.
+    process_index: Which process this is; None for jax's.
+    process_count: Of how many; None for jax's.
+    should_stop: Asked after every batch; True ends the harvest behind the last
+      complete shard.
+    progress: Whether to show a progress bar: tokens, bytes, rate and time left.
 
   Returns:
     A reader of the finished dataset.
 
   Raises:
-    ValueError: if a site, a layer or a shape does not fit.
+    Stopped: if it was told to stop.
+    ValueError: if a site, a layer, a head or a shape does not fit.
     StoreError: if the folder holds a dataset of other tokens, weights or settings, or
       cannot be written.
   """
-  sequences = Sequences(
-    tokens=np.asarray(tokens),
-    mask=_host(mask),
-    documents=_host(documents),
-    positions=_host(positions),
-    drop_first=drop_first,
+  given = as_sequences(tokens, mask, documents, positions, drop_first)
+  given.check_vocabulary(model.cfg.vocab_size)
+  placement.check_local(mesh)
+  placement.check_divides(mesh, batch_size)
+  forward = make_forward(
+    model,
+    params,
+    sites,
+    dtype,
+    (batch_size, given.tokens.shape[1]),
+    heads=heads,
+    flat=flat,
+    compute_dtype=compute_dtype,
   )
-  forward = make_forward(model, params, sites, dtype, (batch_size, tokens.shape[1]))
-  schema = store.make_schema(forward.arrays, chunk_rows, shard_rows)
-  identity = {'harvest': _identity(model, forward, sequences), **(metadata or {})}
+  who = identity(model, forward, given, heads, flat, compute_dtype)
   try:
-    writer = store.Writer(path, schema, description=description, metadata=identity)
+    writer = store.Writer(
+      path,
+      store.make_schema(forward.specs, chunk_rows, shard_rows),
+      description=description,
+      metadata={'harvest': who, **(metadata or {})},
+      covariance=covariance,
+      total_rows=int(given.count().sum()),
+      process_index=jax.process_index() if process_index is None else process_index,
+      process_count=jax.process_count() if process_count is None else process_count,
+    )
   except store.FinishedError:
     return store.Reader(path)
-  total = int(sequences.count().sum())
-  with (
-    writer,
-    tqdm.tqdm(
-      desc='harvest',
-      total=total,
-      initial=writer.rows,
-      unit='tok',
-      unit_scale=True,
-      disable=not progress,
-    ) as bar,
-  ):
-    for rows, provenance in _stream(forward, sequences, batch_size, writer.rows, mesh):
+  bar = _bar(forward, writer, progress)
+  with writer, bar:
+    for rows, provenance in _stream(forward, given, batch_size, writer, mesh):
       writer.append(rows, provenance)
       bar.update(len(provenance))
+      if should_stop():
+        raise Stopped(f'harvested rows up to {writer.rows} of {path}')
   return store.Reader(path)
 
 
 def _stream(
-  forward: Forward, sequences: Sequences, batch_size: int, done: int, mesh: Mesh | None
+  forward: Forward,
+  sequences: Sequences,
+  batch_size: int,
+  writer: store.Writer,
+  mesh: Mesh | None,
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-  """Rows and provenance, batch by batch.
-
-  The next batch is dispatched before the last one is fetched, so that the device has
-  work while rows are copied and written.
-  """
-  params = forward.params if mesh is None else _on_mesh(mesh, forward.params)
-  waiting: tuple[Batch, int, dict[str, jax.Array]] | None = None
-  for batch, skip in sequences.batches(batch_size, done):
-    inputs = (batch.tokens.astype(np.int32), batch.mask)
-    if mesh is not None:
-      inputs = sharding.shard_batch(mesh, inputs)
+  """The rows that a writer still wants and their provenance, batch by batch."""
+  params = placement.parameters(mesh, forward.params)
+  waiting: collections.deque[tuple] = collections.deque()
+  for batch, part in sequences.batches(batch_size, writer.rows, writer.stop):
+    inputs = placement.inputs(mesh, batch.tokens, batch.mask)
     acts = forward.run(params, *inputs)
     for act in acts.values():
       act.copy_to_host_async()
-    if waiting is not None:
-      yield _fetch(*waiting)
-    waiting = (batch, skip, acts)
-  if waiting is not None:
-    yield _fetch(*waiting)
+    waiting.append((batch, part, acts))
+    if len(waiting) > _AHEAD:
+      yield _fetch(*waiting.popleft())
+  while waiting:
+    yield _fetch(*waiting.popleft())
 
 
 def _fetch(
-  batch: Batch, skip: int, acts: Mapping[str, jax.Array]
+  batch: Batch, part: slice, acts: Mapping[str, jax.Array]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-  rows = {name: np.asarray(act)[batch.keep][skip:] for name, act in acts.items()}
-  return rows, batch.provenance[skip:]
+  rows = {name: np.asarray(act)[batch.keep][part] for name, act in acts.items()}
+  return rows, batch.provenance[part]
 
 
-def _on_mesh(mesh: Mesh, params: Any) -> Any:
-  """Replicates the parameters that were not placed on the mesh."""
+class _Bar(tqdm.tqdm):
+  """A bar that counts tokens and shows the bytes that they make as well."""
 
-  def place(leaf: Any) -> Any:
-    placed = getattr(leaf, 'sharding', None)
-    if isinstance(placed, NamedSharding) and placed.mesh == mesh:
-      return leaf
-    return sharding.replicate(mesh, leaf)
+  def __init__(self, row_bytes: int, **options: Any):
+    self._row_bytes = row_bytes
+    super().__init__(**options)
 
-  return jax.tree.map(place, params)
-
-
-def _identity(
-  model: Transformer, forward: Forward, sequences: Sequences
-) -> dict[str, Any]:
-  """What makes two harvests the same, and what a reader may want to know."""
-  return {
-    'config': model.cfg.to_dict(),
-    'params': fingerprint(forward.params),
-    'data': data_fingerprint(
-      {
-        'tokens': sequences.tokens,
-        'mask': sequences.mask,
-        'documents': sequences.documents,
-        'positions': sequences.positions,
-      }
-    ),
-    'sequences': list(sequences.tokens.shape),
-    'drop_first': sequences.drop_first,
-  }
+  @property
+  def format_dict(self) -> dict[str, Any]:
+    written = self.format_sizeof(self.n * self._row_bytes, 'B', 1000)
+    return {**super().format_dict, 'postfix': written}
 
 
-def _host(array: Any) -> np.ndarray | None:
-  return None if array is None else np.asarray(array)
+def _bar(forward: Forward, writer: store.Writer, progress: bool) -> tqdm.tqdm:
+  return _Bar(
+    sum(spec.row_bytes for spec in forward.specs),
+    desc='harvest',
+    total=writer.stop,
+    initial=writer.rows,
+    unit='tok',
+    unit_scale=True,
+    disable=not progress,
+  )

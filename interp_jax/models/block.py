@@ -42,6 +42,15 @@ class Geometry:
   frequencies: jax.Array | None = None
   rotary_factor: Any = None
 
+  def part(self, queries: slice, keys: slice) -> 'Geometry':
+    """That of some queries and some keys."""
+    return dataclasses.replace(
+      self,
+      positions=self.positions[:, queries],
+      distance=self.distance[:, queries, keys],
+      allowed=self.allowed[:, queries, keys],
+    )
+
 
 def masked_softmax(scores: Float[Array, '... S']) -> Float[Array, '... S']:
   """Softmax over the last axis; -inf means never, and a row of only -inf gives 0."""
@@ -55,6 +64,7 @@ class Attention(nn.Module):
   """Multi-head, grouped or multi-query attention."""
 
   cfg: TransformerConfig
+  query_block: int | None = None
 
   @nn.compact
   def __call__(
@@ -79,11 +89,12 @@ class Attention(nn.Module):
     if cache is not None:
       cache = cache.insert(k, v, geometry.slot)
       k, v = cache.k, cache.v
-    pattern = tap('pattern', self._pattern(q, k, tap, geometry))
-    shape = q.shape
-    pattern = pattern.reshape(pattern.shape[0], cfg.kv_heads, -1, *pattern.shape[2:])
-    z = tap('z', jnp.einsum('bgrts,bsgk->btgrk', pattern, v).reshape(shape))
-    return self._write(z), cache
+    slopes = primitives.alibi_slopes(cfg.heads) if cfg.positions == 'alibi' else None
+    if self.query_block is None or cache is not None:
+      z = self._mix(q, k, v, slopes, geometry, tap)
+    else:
+      z = self._mix_in_blocks(q, k, v, slopes, geometry)
+    return self._write(tap('z', z)), cache
 
   def _project(self, kind: str, heads: int, x: jax.Array) -> jax.Array:
     cfg = self.cfg
@@ -104,21 +115,56 @@ class Attention(nn.Module):
       geometry.rotary_factor,
     )
 
-  def _pattern(
-    self, q: jax.Array, k: jax.Array, tap: Tap, geometry: Geometry
-  ) -> Float[Array, 'B H T S']:
-    cfg = self.cfg
-    grouped = q.reshape(*q.shape[:2], cfg.kv_heads, -1, cfg.head_dim)
+  def _mix_in_blocks(
+    self, q: jax.Array, k: jax.Array, v: jax.Array, slopes: Any, geometry: Geometry
+  ) -> Float[Array, 'B T H K']:
+    """`_mix` for a block of queries at a time, against no key later than all of it."""
+
+    def mix(q: jax.Array, k: jax.Array, v: jax.Array, slopes: Any) -> jax.Array:
+      parts, size = [], self.query_block or q.shape[1]
+      for start in range(0, q.shape[1], size):
+        here = slice(start, start + size)
+        keys = slice(here.stop) if self.cfg.causal else slice(None)
+        part = geometry.part(here, keys)
+        parts.append(self._mix(q[:, here], k[:, keys], v[:, keys], slopes, part))
+      return jnp.concatenate(parts, axis=1)
+
+    def by_head(q: jax.Array, k: jax.Array, v: jax.Array, slopes: Any) -> jax.Array:
+      groups = lambda x, axis: jnp.stack(jnp.split(x, k.shape[2], axis))
+      split = None if slopes is None else groups(slopes, 0)
+      heads = (groups(q, 2), groups(k, 2), groups(v, 2), split)
+      z = jax.lax.map(lambda one: mix(*one), heads)
+      return jnp.moveaxis(z, 0, 2).reshape(q.shape)
+
+    # Where there is one core or a few, a head's block stays in its cache.
+    return jax.lax.platform_dependent(q, k, v, slopes, cpu=by_head, default=mix)
+
+  def _mix(
+    self,
+    q: Float[Array, 'B T H K'],
+    k: Float[Array, 'B S G K'],
+    v: Float[Array, 'B S G K'],
+    slopes: Float[Array, ' H'] | None,
+    geometry: Geometry,
+    tap: Tap | None = None,
+  ) -> Float[Array, 'B T H K']:
+    """The values, mixed by the pattern."""
+    tap = tap or Tap({})
+    cfg, shape = self.cfg, q.shape
+    grouped = q.reshape(*shape[:2], k.shape[2], -1, cfg.head_dim)
     scores = jnp.einsum(
       'btgrk,bsgk->bgrts', grouped, k, preferred_element_type=primitives.wide(q.dtype)
     )
-    scores = scores.reshape(q.shape[0], cfg.heads, *scores.shape[3:])
+    grouping = scores.shape
+    scores = scores.reshape(shape[0], shape[2], *scores.shape[3:])
     scores = primitives.soft_cap(scores * geometry.attn_scale, cfg.attn_softcap)
-    if cfg.positions == 'alibi':
-      slopes = primitives.alibi_slopes(cfg.heads).astype(scores.dtype)
-      scores = scores - slopes[:, None, None] * jnp.abs(geometry.distance)[:, None]
+    if slopes is not None:
+      far = jnp.abs(geometry.distance)[:, None]
+      scores = scores - slopes.astype(scores.dtype)[:, None, None] * far
     scores = jnp.where(geometry.allowed[:, None], scores, -jnp.inf)
-    return masked_softmax(tap('attn_scores', scores)).astype(q.dtype)
+    pattern = masked_softmax(tap('attn_scores', scores)).astype(q.dtype)
+    pattern = tap('pattern', pattern).reshape(grouping)
+    return jnp.einsum('bgrts,bsgk->btgrk', pattern, v).reshape(shape)
 
   def _write(self, z: Float[Array, 'B T H K']) -> Float[Array, 'B T D']:
     cfg = self.cfg
@@ -174,6 +220,7 @@ class Block(nn.Module):
   """One layer: sequential or parallel, with its norms before, after or between."""
 
   cfg: TransformerConfig
+  query_block: int | None = None
 
   @nn.compact
   def __call__(
@@ -197,7 +244,7 @@ class Block(nn.Module):
     cfg = self.cfg
     resid = tap('resid_pre', resid)
     x = self._norm('ln1', resid, tap, 'pre', 'sandwich')
-    out, cache = Attention(cfg, name='attn')(x, tap, geometry, cache)
+    out, cache = Attention(cfg, self.query_block, name='attn')(x, tap, geometry, cache)
     attn_out = tap('attn_out', self._norm('ln1_post', out, tap, 'post', 'sandwich'))
     if cfg.attn_only:
       resid = tap('resid_post', resid + attn_out)

@@ -41,6 +41,20 @@ def check_reached(prepared: Prepared, tap: Tap) -> None:
     )
 
 
+def check_blocks(query_block: int | None, prepared: Prepared) -> None:
+  """Refuses edits of what is never whole when queries are taken in blocks."""
+  if query_block is None:
+    return
+  if query_block < 1:
+    raise ValueError(f'query_block={query_block} must be at least 1, or None.')
+  for site in ('attn_scores', 'pattern'):
+    if site in prepared.scanned:
+      raise ValueError(
+        f'{site!r} cannot be edited with query_block={query_block}: it is never whole. '
+        'Use a model with query_block=None.'
+      )
+
+
 def check_input(
   cfg: TransformerConfig, tokens: Any, resid: Any, mask: Any, token_types: Any = None
 ) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from interp_jax.models.block import Block, Geometry
 from interp_jax.models.cache import Cache, KeysValues
 from interp_jax.models.config import TransformerConfig
 from interp_jax.models.inputs import (
+  check_blocks,
   check_input,
   check_reached,
   layer_span,
@@ -39,10 +40,15 @@ class Transformer(nn.Module):
     unroll: Whether to lay the layers out one after the other in the compiled program
       instead of looping over them: the same numbers, slower to compile, and on CPUs a
       third faster to train.
+    query_block: To attend for so many queries at a time, each block against no key that
+      is later than all of them: less memory and, over long contexts, several times as
+      fast. `acts` then lack `attn_scores` and `pattern`, which are never whole. It is
+      for whole sequences; `extend` takes no notice of it. None for all at once.
   """
 
   cfg: TransformerConfig
   unroll: bool = False
+  query_block: int | None = None
 
   def setup(self):
     """Names the parameters."""
@@ -102,6 +108,7 @@ class Transformer(nn.Module):
     batch, length = check_input(self.cfg, tokens, resid, mask, token_types)
     span = layer_span(self.cfg, start, stop)
     prepared = edits_lib.prepare(edits, self.cfg, batch, length)
+    check_blocks(self.query_block, prepared)
     tap = Tap(prepared.top)
     positions = token_positions(mask, length)
     x = self._enter(tokens, token_types, resid, positions, tap)
@@ -221,7 +228,7 @@ class Transformer(nn.Module):
     span: tuple[Any, Any] | None,
   ) -> tuple[jax.Array, Acts, Any]:
     cfg = self.cfg
-    block = Block(cfg, parent=None)
+    block = Block(cfg, self.query_block, parent=None)
     start, stop = span or (0, cfg.layers)
 
     def body(resid, xs):

@@ -29,7 +29,8 @@ def shard_batch(mesh: Mesh, batch: Any) -> Any:
   Args:
     mesh: The mesh.
     batch: A pytree of arrays whose leading axis is the batch: the rows of this process.
-      Every process gives equally many.
+      Every process gives equally many. A global array that is split like this
+      already is returned as it is.
 
   Returns:
     The pytree as global arrays, split over `data` along the leading axis. With P
@@ -42,6 +43,9 @@ def shard_batch(mesh: Mesh, batch: Any) -> Any:
 
   def globalise(rows: Any) -> jax.Array:
     _check_batch(mesh, np.shape(rows))
+    placed = getattr(rows, 'sharding', None)
+    if placed is not None and placed.is_equivalent_to(sharding, rows.ndim):
+      return rows
     return jax.make_array_from_process_local_data(sharding, rows)
 
   return jax.tree.map(globalise, batch)

@@ -1,6 +1,6 @@
-"""The arrays of a dataset as TensorStores, and errors that name what is damaged."""
+"""The arrays of a finished dataset, and errors that name what is damaged."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 from typing import Any, TypeVar
 
@@ -8,16 +8,18 @@ from jaxtyping import Int
 import numpy as np
 import tensorstore as ts
 
-from interp_jax.store.errors import DamagedError
-from interp_jax.store.folder import Folder
+from interp_jax.store import zarr
+from interp_jax.store.codec import decode
+from interp_jax.store.errors import DamagedError, StoreError
+from interp_jax.store.folder import Folder, encode_json
 from interp_jax.store.manifest import Manifest
-from interp_jax.store.schema import ArraySpec, Schema, zarr_metadata
+from interp_jax.store.schema import ArraySpec, Part, Schema
 
 _T = TypeVar('_T')
 
-# Enough for the indices of the shards in use. Chunks are read once per epoch, so
-# caching more of them only costs memory.
-_CACHE_BYTES = 4 * 2**20
+_FAILURES = (ValueError, OSError, RuntimeError)
+# How TensorStore's message begins when the bytes are at fault, and not the way to them.
+_DAMAGE = ('DATA_LOSS', 'NOT_FOUND', 'OUT_OF_RANGE', 'INVALID_ARGUMENT')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,110 +57,104 @@ class StoredArray:
     spec: Its name, shape and dtype.
     schema: Where its rows are cut.
     rows: Number of rows `N`.
-    store: The `tensorstore.TensorStore`, indexed `[N, ...]`.
+    parts: A `tensorstore.TensorStore` indexed `[N, ...]` for each of `spec.parts`.
   """
 
   spec: ArraySpec
   schema: Schema
   rows: int
-  store: Any
+  parts: tuple[Any, ...]
 
   def read_slice(self, start: int, stop: int) -> np.ndarray:
     """Consecutive rows.
 
     Raises:
       DamagedError: that names the first damaged chunk.
+      StoreError: if they cannot be read for another reason.
     """
     size = self.schema.chunk_rows
     chunks = range(start // size, -(-stop // size))
-    return self._read(lambda: self.store[start:stop].read().result(), chunks)
+    return self._read(lambda: self._result(self._request(slice(start, stop))), chunks)
 
   def read_rows(self, indices: Int[np.ndarray, 'n']) -> np.ndarray:
     """Rows by their indices.
 
     Raises:
-      DamagedError: that names the first damaged chunk.
+      DamagedError, StoreError: as `read_slice`.
     """
     chunks = np.unique(indices // self.schema.chunk_rows).tolist()
-    return self._read(lambda: self.store[indices].read().result(), chunks)
+    return self._read(lambda: self._result(self._request(indices)), chunks)
 
-  def read_chunks(self, chunks: Iterable[int]) -> list[np.ndarray]:
-    """Whole chunks, all requested at once; the last one of the array is shorter.
+  def read_chunks(self, chunks: Sequence[int], into: Sequence[np.ndarray]) -> int:
+    """Whole chunks, one after the other, into memory that is there.
+
+    Args:
+      chunks: Their indices.
+      into: For each of the parts, an array with room for their rows.
+
+    Returns:
+      The number of rows.
 
     Raises:
-      DamagedError: that names the first damaged chunk.
+      DamagedError, StoreError: as `read_slice`.
     """
-    chunks = list(chunks)
+    spans = [slice(*self.span(chunk)) for chunk in chunks]
+    rows = sum(span.stop - span.start for span in spans)
 
-    def read() -> list[np.ndarray]:
-      reads = [self.store[slice(*self.span(chunk))].read() for chunk in chunks]
-      return [read.result() for read in reads]
+    def read() -> None:
+      copies = [
+        # One copy of all chunks at once, by which none waits for another.
+        ts.array(buffer)[:rows].write(ts.concat([part[s] for s in spans], axis=0))
+        for part, buffer in zip(self.parts, into, strict=True)
+      ]
+      for copy in copies:
+        copy.result()
 
-    return self._read(read, chunks)
+    self._read(read, chunks)
+    return rows
 
   def span(self, chunk: int) -> tuple[int, int]:
     """The first row of a chunk and the row after its last."""
     start = chunk * self.schema.chunk_rows
     return start, min(start + self.schema.chunk_rows, self.rows)
 
-  def check(self, chunk: int) -> Damage | None:
-    """Reads one chunk and says what is wrong with it, if anything."""
+  def check(self, chunks: Iterable[int]) -> Iterator[Damage]:
+    """Reads chunks, all requested at once, and says what is wrong with them.
+
+    Raises:
+      StoreError: if one cannot be read, and not because its bytes are damaged.
+    """
+    chunks = list(chunks)
+    requests = [self._request(slice(*self.span(chunk))) for chunk in chunks]
+    for chunk, request in zip(chunks, requests, strict=True):
+      for part, read in zip(self.spec.parts, request, strict=True):
+        try:
+          read.result()
+        except _FAILURES as error:
+          yield self._damage(part, chunk, error)
+
+  def _request(self, where: Any) -> list[Any]:
+    return [part[where].read() for part in self.parts]
+
+  def _result(self, request: list[Any]) -> np.ndarray:
+    return decode(self.spec, [read.result() for read in request])
+
+  def _damage(self, part: Part, chunk: int, error: Exception) -> Damage:
+    reason = str(error)
     start, stop = self.span(chunk)
-    try:
-      self.store[start:stop].read().result()
-    except (ValueError, OSError) as error:
-      zeros = ['0'] * len(self.spec.shape)
-      shard = str(start // self.schema.shard_rows)
-      file = '/'.join([self.spec.name, 'c', shard, *zeros])
-      return Damage(self.spec.name, chunk, start, stop, file, str(error))
-    return None
+    file = part.file(start // self.schema.shard_rows)
+    if not reason.startswith(_DAMAGE):
+      raise StoreError(f'Cannot read {file!r} of the dataset: {reason}') from error
+    return Damage(part.name, chunk, start, stop, file, reason)
 
   def _read(self, read: Callable[[], _T], chunks: Iterable[int]) -> _T:
     try:
       return read()
-    except (ValueError, OSError):
+    except _FAILURES:
       for chunk in chunks:
-        damage = self.check(chunk)
-        if damage is not None:
+        for damage in self.check([chunk]):
           raise DamagedError(f'{damage}. Write the dataset again.') from None
       raise
-
-
-def metadata_file(spec: ArraySpec) -> str:
-  """The name of an array's zarr.json in the folder of the dataset."""
-  return f'{spec.name}/zarr.json'
-
-
-def open_array(folder: Folder, spec: ArraySpec, *, write: bool = False) -> Any:
-  """Opens one array as a TensorStore.
-
-  A chunk that was written is always stored, zeros or not, so that a missing one is an
-  error and never read as zeros.
-
-  Args:
-    folder: The folder of the dataset.
-    spec: The array; its zarr.json exists.
-    write: Whether to open for writing instead of reading.
-
-  Returns:
-    A `tensorstore.TensorStore`, indexed `[N, ...]`.
-  """
-  kvstore = dict(folder.spec)
-  kvstore['path'] += f'{spec.name}/'
-  missing = (
-    {'store_data_equal_to_fill_value': True}
-    if write
-    else {'fill_missing_data_reads': False}
-  )
-  checks = {'recheck_cached_metadata': 'open', 'recheck_cached_data': 'open'}
-  context = ts.Context({'cache_pool': {'total_bytes_limit': _CACHE_BYTES}})
-  return ts.open(
-    {'driver': 'zarr3', 'kvstore': kvstore, **checks, **missing},
-    open=True,
-    read=not write,
-    write=write,
-    context=context,
-  ).result()
 
 
 def open_arrays(folder: Folder, manifest: Manifest) -> dict[str, StoredArray]:
@@ -168,12 +164,16 @@ def open_arrays(folder: Folder, manifest: Manifest) -> dict[str, StoredArray]:
     DamagedError: if an array's zarr.json is not the one that the manifest implies.
   """
   schema, rows = manifest.schema, manifest.rows
-  arrays = {}
-  for spec in schema.stored:
-    name = metadata_file(spec)
-    if folder.read_json(name) != zarr_metadata(schema, spec, rows):
+  for part in schema.parts:
+    name = zarr.metadata_file(part)
+    if folder.read(name) != encode_json(zarr.metadata(schema, part, rows)):
       raise DamagedError(
-        f'{folder.path / name} is damaged or missing: it does not match the manifest.'
+        f'{folder.where(name)} is damaged or missing: it does not match the manifest.'
       )
-    arrays[spec.name] = StoredArray(spec, schema, rows, open_array(folder, spec))
-  return arrays
+  opened = {p.name: zarr.open_array(folder, schema, p, rows) for p in schema.parts}
+  return {
+    spec.name: StoredArray(
+      spec, schema, rows, tuple(opened[p.name] for p in spec.parts)
+    )
+    for spec in schema.stored
+  }

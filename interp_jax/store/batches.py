@@ -1,73 +1,16 @@
-"""Shuffled batches of a dataset: the order, the position in it, and the prefetch.
-
-Grain gives the order of blocks, its reshuffling from epoch to epoch, the slices of
-processes and the prefetch. Rows are never Grain elements: a Python object per row
-would be a hundred times slower than the disk. An element is a window of many blocks,
-which is shuffled within and cut into batches here.
-"""
+"""Shuffled batches of a dataset, and the position among them."""
 
 from collections.abc import Iterator, Mapping
 import dataclasses
+import queue
 from typing import Any
 
+from jaxtyping import Int
 import numpy as np
 
 from interp_jax.store.arrays import StoredArray
-
-
-@dataclasses.dataclass(frozen=True)
-class Order:
-  """What the order of rows depends on.
-
-  Attributes:
-    rows: Number of rows of the dataset.
-    block_rows: Rows of a block: what is read in one piece.
-    window_blocks: Blocks that are shuffled together.
-    seed: The seed.
-    process_index: Which slice of the blocks.
-    process_count: Of how many.
-  """
-
-  rows: int
-  block_rows: int
-  window_blocks: int
-  seed: int
-  process_index: int = 0
-  process_count: int = 1
-
-  def __post_init__(self) -> None:
-    if not 0 <= self.process_index < self.process_count:
-      raise ValueError(
-        f'process_index={self.process_index} must be in [0, {self.process_count}).'
-      )
-    if self.process_count > self.blocks:
-      raise ValueError(
-        f'The dataset has {self.blocks} blocks of {self.block_rows} rows, too few for '
-        f'process_count={self.process_count}.'
-      )
-    if self.window_blocks < 1 or self.seed < 0:
-      raise ValueError(
-        f'window_blocks={self.window_blocks} must be positive and seed={self.seed} '
-        'not negative.'
-      )
-
-  @property
-  def blocks(self) -> int:
-    """Number of blocks of the dataset."""
-    return -(-self.rows // self.block_rows)
-
-  @property
-  def fewest_rows(self) -> int:
-    """Rows that every process has in every epoch, at least."""
-    if self.process_count == 1:
-      return self.rows
-    short = self.blocks * self.block_rows - self.rows
-    return self.blocks // self.process_count * self.block_rows - short
-
-  def permutation(self, window: int, rows: int) -> np.ndarray:
-    """Where the rows of a window go within it."""
-    key = [self.seed, self.process_index, window]
-    return np.random.default_rng(key).permutation(rows)
+from interp_jax.store.codec import decode
+from interp_jax.store.order import Order, windows
 
 
 class Batches(Iterator[Any]):
@@ -80,7 +23,8 @@ class Batches(Iterator[Any]):
   the very last one of the last epoch, which holds what is left, or is left out with
   `drop_last`. With `drop_last`, every process gives the same number of batches.
 
-  A thread reads the next two windows. `get_state` is a small dict of plain data; an
+  Two threads read the next two windows, and a batch is a copy of its rows, so that four
+  windows are all the memory that is held. `get_state` is a small dict of plain data; an
   iterator made with the same arguments continues there after `set_state`.
   """
 
@@ -90,6 +34,7 @@ class Batches(Iterator[Any]):
     order: Order,
     *,
     batch_size: int,
+    provenance: StoredArray,
     epochs: int | None = None,
     single: bool = False,
     drop_last: bool = False,
@@ -100,6 +45,7 @@ class Batches(Iterator[Any]):
       arrays: The arrays to read.
       order: The order of their rows.
       batch_size: Rows of a batch.
+      provenance: What the order's filter is asked about.
       epochs: How often to go through the dataset; None for ever.
       single: Whether a batch is the rows of the only array instead of a dict.
       drop_last: Whether to leave out a last batch that is not full.
@@ -109,16 +55,27 @@ class Batches(Iterator[Any]):
     """
     if batch_size < 1 or (epochs is not None and epochs < 1):
       raise ValueError(f'{batch_size=} and {epochs=} must be positive.')
-    self._arrays = arrays
+    # Of a single array the name does not matter, to others that it is mixed with.
+    self._arrays = {'': next(iter(arrays.values()))} if single else dict(arrays)
     self._order = order
     self._batch_size = batch_size
+    self._provenance = provenance
     self._single = single
     self._limit = None
     if drop_last and epochs is not None:
-      self._limit = epochs * order.fewest_rows // batch_size
-    self._windows = _windows(order, epochs, self._read_window)
-    self._window: dict[str, np.ndarray] | None = None
+      self._limit = epochs * order.fewest_rows(self._count_kept()) // batch_size
+    self._windows = windows(order, epochs, self._read_window)
+    self._window: _Window | None = None
+    # The memory of windows that are used up. Fresh memory would be cleared by the
+    # kernel page by page, which takes as long as to fill it.
+    self._used: queue.SimpleQueue[_Buffers] = queue.SimpleQueue()
     self._index = self._offset = self._given = 0
+
+  @property
+  def kind(self) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and dtype of a row of each array: what batches that are mixed share."""
+    specs = {name: array.spec for name, array in self._arrays.items()}
+    return {name: (spec.shape, str(spec.np_dtype)) for name, spec in specs.items()}
 
   def __iter__(self) -> 'Batches':
     return self
@@ -126,17 +83,39 @@ class Batches(Iterator[Any]):
   def __next__(self) -> Any:
     if self._limit is not None and self._given >= self._limit:
       raise StopIteration
-    parts: list[dict[str, np.ndarray]] = []
-    missing = self._batch_size
-    while missing and (window := self._fetch()) is not None:
-      part = self._cut(window, missing)
-      missing -= _length(part)
-      parts.append(part)
-    if not parts:
+    batch = self.take(self._batch_size)
+    if batch is None:
       raise StopIteration
     self._given += 1
-    batch = {name: _join([p[name] for p in parts]) for name in self._arrays}
-    return next(iter(batch.values())) if self._single else batch
+    return self.present(batch)
+
+  def take(self, rows: int) -> dict[str, np.ndarray] | None:
+    """The next rows of each array, fewer at the end, None when there are none.
+
+    Raises:
+      ValueError: if the filter keeps no row at all and there is no last epoch.
+      DamagedError: if a chunk is damaged; it names the chunk.
+      StoreError: if rows cannot be read for another reason.
+    """
+    taken, batch = 0, self._buffers(self._arrays, rows)
+    while taken < rows and (window := self._fetch()) is not None:
+      stop = min(self._offset + rows - taken, len(window.order))
+      picked = window.order[self._offset : stop]
+      end = taken + len(picked)
+      for name, parts in batch.items():
+        for buffer, part in zip(window.buffers[name], parts, strict=True):
+          # The indices are right; to clip them spares numpy a copy.
+          np.take(buffer, picked, axis=0, out=part[taken:end], mode='clip')
+      taken = end
+      self._advance(window, stop)
+    if not taken:
+      return None
+    specs = {name: array.spec for name, array in self._arrays.items()}
+    return {n: decode(specs[n], [p[:taken] for p in batch[n]]) for n in batch}
+
+  def present(self, batch: dict[str, np.ndarray]) -> Any:
+    """What a caller sees of a batch: the dict, or the rows of the only array."""
+    return batch[''] if self._single else batch
 
   def get_state(self) -> dict[str, Any]:
     """The position: what `set_state` needs to continue with the next batch."""
@@ -144,7 +123,7 @@ class Batches(Iterator[Any]):
       'window': self._index,
       'offset': self._offset,
       'batches': self._given,
-      'order': dataclasses.asdict(self._order),
+      'order': self._order.to_json(),
     }
 
   def set_state(self, state: Mapping[str, Any]) -> None:
@@ -157,11 +136,11 @@ class Batches(Iterator[Any]):
     Raises:
       ValueError: if the state belongs to another order.
     """
-    order = dataclasses.asdict(self._order)
+    order = self._order.to_json()
     if dict(state['order']) != order:
       raise ValueError(
         f'The position belongs to the order {state["order"]}, this is {order}. Use the '
-        'same dataset, seed, window_blocks and processes.'
+        'same dataset, seed, window_blocks, processes and filter.'
       )
     self._windows.set_state({'next_index': state['window']})
     self._window = None
@@ -173,57 +152,82 @@ class Batches(Iterator[Any]):
     """Stops the prefetch."""
     self._windows.close()
 
-  def _fetch(self) -> dict[str, np.ndarray] | None:
-    """The window at hand, or the next one; None at the end."""
-    if self._window is None:
-      self._window = next(self._windows, None)
+  def _fetch(self) -> '_Window | None':
+    """The window at hand, or the next one that has rows; None at the end."""
+    empty = 0
+    while self._window is None:
+      window = next(self._windows, None)
+      if window is None:
+        return None
+      self._window = window
+      if not len(window.order):  # The filter left nothing of it.
+        self._advance(window, 0)
+        empty += 1
+      # What another process has in this epoch, this one may have in the next.
+      if empty > 10 * self._order.process_count * self._order.epoch_windows:
+        raise ValueError(f'The filter keeps no row: {self._order.keep}.')
     return self._window
 
-  def _cut(self, window: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """Takes up to so many rows from the window, and drops it when it is used up."""
-    stop = min(self._offset + rows, _length(window))
-    part = {name: array[self._offset : stop] for name, array in window.items()}
-    self._offset = stop
-    if stop == _length(window):
+  def _advance(self, window: '_Window', offset: int) -> None:
+    """Goes on in the window at hand, and gives it back when it is used up."""
+    self._offset = offset
+    if offset == len(window.order):
+      self._used.put(window.buffers)
       self._window, self._offset = None, 0
       self._index += 1
-    return part
 
-  def _read_window(self, index: int, blocks: np.ndarray) -> dict[str, np.ndarray]:
-    """Reads blocks of all arrays and shuffles their rows together."""
-    read = {n: array.read_chunks(blocks.tolist()) for n, array in self._arrays.items()}
-    ends = np.cumsum([len(block) for block in next(iter(read.values()))])
-    where = np.split(self._order.permutation(index, int(ends[-1])), ends[:-1])
-    return {name: _scatter(pieces, where) for name, pieces in read.items()}
+  def _read_window(self, index: int, blocks: np.ndarray) -> '_Window':
+    """Reads blocks of all arrays, and decides on the order of their rows."""
+    arrays, keep = dict(self._arrays), self._order.keep
+    if keep is not None:
+      arrays[_FILTERED] = self._provenance
+    try:
+      buffers = self._used.get_nowait()
+    except queue.Empty:
+      most = min(self._order.window_blocks, self._order.blocks) * self._order.block_rows
+      buffers = self._buffers(arrays, most)
+    rows = 0
+    for name, array in arrays.items():
+      rows = array.read_chunks(blocks.tolist(), buffers[name])
+    if keep is None:
+      return _Window(buffers, self._order.permutation(index, rows))
+    kept = np.flatnonzero(keep(buffers[_FILTERED][0][:rows]))
+    return _Window(buffers, kept[self._order.permutation(index, len(kept))])
+
+  def _buffers(self, arrays: Mapping[str, StoredArray], rows: int) -> '_Buffers':
+    """Memory for so many rows of arrays, as they are stored."""
+    return {
+      name: tuple(np.empty((rows, *p.shape), p.np_dtype) for p in array.spec.parts)
+      for name, array in arrays.items()
+    }
+
+  def _count_kept(self) -> Int[np.ndarray, 'blocks'] | None:
+    """How many rows of each block are kept; None for all."""
+    keep, size, total = self._order.keep, self._order.block_rows, self._order.rows
+    if keep is None:
+      return None
+    counts = []
+    step = self._provenance.schema.shard_rows
+    for start in range(0, total, step):
+      kept = keep(self._provenance.read_slice(start, min(start + step, total)))
+      counts.append(np.add.reduceat(kept.astype(int), np.arange(0, len(kept), size)))
+    return np.concatenate(counts)
 
 
-def _windows(order: Order, epochs: int | None, read: Any) -> Any:
-  """Grain's iterator over the windows of one process, with its position."""
-  # Importing Grain takes a third of a second, which nobody else should pay.
-  import grain
-
-  # Grain's epoch e has the seed `seed + e`; mixed first, so that the epochs of seed 0
-  # are not those of seed 1 moved by one.
-  seed = int(np.random.SeedSequence(order.seed).generate_state(1)[0])
-  blocks = grain.MapDataset.range(order.blocks).shuffle(seed=seed)
-  blocks = blocks[order.process_index :: order.process_count]
-  windows = blocks.batch(order.window_blocks, drop_remainder=False).repeat(epochs)
-  options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-  return iter(windows.map_with_index(read).to_iter_dataset(options))
+# For each array, one numpy array for each of its parts.
+_Buffers = dict[str, tuple[np.ndarray, ...]]
+# The name under which a filter reads the provenance; no array can have it.
+_FILTERED = '/provenance'
 
 
-def _scatter(pieces: list[np.ndarray], where: list[np.ndarray]) -> np.ndarray:
-  """Joins blocks and permutes their rows in one copy."""
-  total = sum(len(piece) for piece in pieces)
-  joined = np.empty((total, *pieces[0].shape[1:]), pieces[0].dtype)
-  for piece, positions in zip(pieces, where, strict=True):
-    joined[positions] = piece
-  return joined
+@dataclasses.dataclass(frozen=True)
+class _Window:
+  """Blocks in memory, and the order in which their rows come, if they come."""
+
+  buffers: _Buffers
+  order: Int[np.ndarray, 'rows']
 
 
-def _join(parts: list[np.ndarray]) -> np.ndarray:
-  return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _length(rows: Mapping[str, np.ndarray]) -> int:
+def length(rows: Mapping[str, np.ndarray]) -> int:
+  """Number of rows."""
   return len(next(iter(rows.values())))

@@ -4,16 +4,21 @@ from collections.abc import Callable, Sequence
 import os
 from typing import Any
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 import numpy as np
 
 from interp_jax.core import unknown
 from interp_jax.store.arrays import Damage, StoredArray, open_arrays
 from interp_jax.store.batches import Batches, Order
+from interp_jax.store.covariance import read_covariance
+from interp_jax.store.errors import StoreError
 from interp_jax.store.folder import Folder
+from interp_jax.store.keep import Keep, Predicate
+from interp_jax.store.locate import locate
 from interp_jax.store.manifest import Manifest, read_manifest
 from interp_jax.store.schema import PROVENANCE
 from interp_jax.store.statistics import Statistics
+from interp_jax.store.view import ArrayView
 
 # One array's rows `[n, ...]`, or a dict of those of several by name.
 Rows = Any
@@ -27,7 +32,7 @@ class Reader:
   has only one. `'provenance'` is a name too.
 
   Attributes:
-    path: The folder.
+    path: The folder, or the URL of the prefix of object storage.
     manifest: What the dataset says about itself.
     names: Names of its arrays of activations, e.g. `('resid_post.1',)`.
   """
@@ -35,11 +40,15 @@ class Reader:
   def __init__(self, path: str | os.PathLike):
     """Opens a dataset.
 
+    Args:
+      path: Its folder, or a URL: `s3://...`, `gs://...` or `file://...`.
+
     Raises:
       NotAStoreError: if the folder holds no dataset.
       UnfinishedError: if the dataset was never finished.
       FormatVersionError: if it was written in another version of the format.
       DamagedError: if its metadata is not what was written.
+      StoreError: if it cannot be read.
     """
     self._folder = Folder(path)
     self.path = self._folder.path
@@ -63,7 +72,7 @@ class Reader:
       arrays: Which arrays; see the class.
 
     Returns:
-      `[n, ...]` in the stored dtype.
+      `[n, ...]`, float32 for an 8-bit array.
 
     Raises:
       IndexError: if an index is out of range.
@@ -87,6 +96,44 @@ class Reader:
     """
     return self.rows(indices, [PROVENANCE.name])[PROVENANCE.name]
 
+  def locate(
+    self,
+    documents: Int[np.ndarray, 'n'] | Sequence[int],
+    positions: Int[np.ndarray, 'n'] | Sequence[int],
+  ) -> Int[np.ndarray, 'n']:
+    """The rows of positions in documents, for `rows`.
+
+        x = reader.rows(reader.locate([7, 7], [0, 12]))
+
+    Args:
+      documents: By number, as in the provenance.
+      positions: One in each of them.
+
+    Returns:
+      The indices of the rows; -1 where there is none, e.g. since the harvest left the
+      first token out.
+
+    Raises:
+      ValueError: if there are not as many documents as positions.
+      DamagedError: if a chunk is damaged; it names the chunk.
+    """
+    documents = np.asarray(documents, np.int64).reshape(-1)
+    positions = np.asarray(positions, np.int64).reshape(-1)
+    if len(documents) != len(positions):
+      raise ValueError(
+        f'{len(documents)} documents need as many positions, not {len(positions)}.'
+      )
+    provenance = self._arrays[PROVENANCE.name]
+    return locate(provenance, self.manifest.documents, documents, positions)
+
+  def view(self, array: str | None = None) -> ArrayView:
+    """An array under numpy's indexing, which reads what is indexed.
+
+    Args:
+      array: Its name; None for the one array of a dataset that has only one.
+    """
+    return ArrayView(self._arrays[self._check(array)])
+
   def numpy(self, arrays: Any = None, start: int = 0, stop: int | None = None) -> Rows:
     """Consecutive rows as plain numpy, by default all of them.
 
@@ -96,7 +143,7 @@ class Reader:
       stop: The row after the last, cut at `N`; None for `N`.
 
     Returns:
-      `[stop - start, ...]` in the stored dtype.
+      `[stop - start, ...]`, float32 for an 8-bit array.
 
     Raises:
       IndexError: if `start` is out of range.
@@ -107,6 +154,14 @@ class Reader:
       raise IndexError(f'Rows {start} to {stop} of {len(self)} were asked for.')
     return self._select(arrays, lambda array: array.read_slice(start, stop))
 
+  def stored(self, array: str | None = None) -> StoredArray:
+    """An array as TensorStore has it, for what is not here.
+
+    Args:
+      array: Its name; None for the one array of a dataset that has only one.
+    """
+    return self._arrays[self._check(array)]
+
   def statistics(self, array: str | None = None) -> Statistics:
     """Mean, norms and variance of all rows of an array.
 
@@ -114,6 +169,24 @@ class Reader:
       array: Its name; None for the one array of a dataset that has only one.
     """
     return self.manifest.statistics[self._check(array)]
+
+  def covariance(self, array: str | None = None) -> Float[np.ndarray, 'D D']:
+    """The covariance of the components of a row, flattened.
+
+    Args:
+      array: As for `statistics`.
+
+    Raises:
+      StoreError: if it was not gathered.
+      DamagedError: if it is not what was written.
+    """
+    name = self._check(array)
+    digest = self.manifest.covariances.get(name)
+    if digest is None:
+      raise StoreError(
+        f'{self.path} has no covariance of {name!r}: write it with covariance=True.'
+      )
+    return read_covariance(self._folder, name, digest)
 
   def batches(
     self,
@@ -125,6 +198,7 @@ class Reader:
     window_blocks: int = 64,
     process_index: int = 0,
     process_count: int = 1,
+    keep: Keep | Predicate | None = None,
     drop_last: bool = False,
   ) -> Batches:
     """Shuffled batches, every row once per epoch. See `Batches`.
@@ -138,10 +212,12 @@ class Reader:
         memory. About four windows are held at a time.
       process_index: Which slice to read, in `[0, process_count)`.
       process_count: Number of slices, which together have each row once per epoch.
-      drop_last: Whether to leave out a last batch that is not full.
+      keep: Which rows to leave out; a function is the `where` of a `Keep`.
+      drop_last: Whether to leave out a last batch that is not full. Together with
+        `keep` and `epochs`, the whole provenance is read once to count what is kept.
 
     Returns:
-      An iterator over `[batch_size, ...]` in the stored dtype.
+      An iterator over `[batch_size, ...]`, float32 for an 8-bit array.
 
     Raises:
       ValueError: if an array is unknown, or a number makes no sense.
@@ -155,10 +231,12 @@ class Reader:
       seed=seed,
       process_index=process_index,
       process_count=process_count,
+      keep=keep if keep is None or isinstance(keep, Keep) else Keep(where=keep),
     )
     return Batches(
       chosen,
       order,
+      provenance=self._arrays[PROVENANCE.name],
       batch_size=batch_size,
       epochs=epochs,
       single=single,
@@ -170,10 +248,20 @@ class Reader:
 
     Returns:
       The chunks that are damaged or missing; an empty list for a sound dataset.
+
+    Raises:
+      DamagedError: if a covariance is not what was written.
+      StoreError: if something cannot be read for another reason.
     """
-    chunks = range(-(-len(self) // self.manifest.schema.chunk_rows))
-    found = (array.check(chunk) for array in self._arrays.values() for chunk in chunks)
-    return [damage for damage in found if damage is not None]
+    for name in self.manifest.covariances:
+      self.covariance(name)
+    schema, found = self.manifest.schema, []
+    chunks = range(-(-len(self) // schema.chunk_rows))
+    step = schema.shard_rows // schema.chunk_rows
+    for array in self._arrays.values():
+      for start in range(0, len(chunks), step):
+        found += array.check(chunks[start : start + step])
+    return found
 
   def _select(self, arrays: Any, of: Callable[[StoredArray], Any]) -> Any:
     """Applies a function to the array or arrays that were asked for."""

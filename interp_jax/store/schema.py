@@ -1,4 +1,4 @@
-"""What a dataset holds: its arrays, their shapes and how they lie on disk."""
+"""What a dataset holds: its arrays, their shapes and how they are cut."""
 
 from collections.abc import Iterable
 import dataclasses
@@ -8,18 +8,44 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-# The first axis of an array that is still being written. A chunk that was never
-# written takes no space, so the number only has to be larger than any dataset.
-UNBOUNDED = 2**40
-
 DTYPES = {
   'bfloat16': np.dtype(ml_dtypes.bfloat16),
   'float32': np.dtype(np.float32),
+  'int8': np.dtype(np.int8),
   'int32': np.dtype(np.int32),
 }
 
 _CHUNK_BYTES = 512 * 1024
 _CHUNKS_PER_SHARD = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """One zarr array of a dataset.
+
+  Attributes:
+    name: Its name, which is that of its folder.
+    shape: Shape of one row.
+    dtype: Its dtype, a key of `DTYPES`.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  dtype: str
+
+  @property
+  def np_dtype(self) -> np.dtype:
+    """The numpy dtype."""
+    return DTYPES[self.dtype]
+
+  @property
+  def row_bytes(self) -> int:
+    """Bytes of one row."""
+    return math.prod(self.shape) * self.np_dtype.itemsize
+
+  def file(self, shard: int) -> str:
+    """The file of a shard, relative to the folder of the dataset."""
+    return '/'.join([self.name, 'c', str(shard), *('0' for _ in self.shape)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +56,9 @@ class ArraySpec:
     site: Name of the site.
     layer: Its layer; None for a site that has no layer axis.
     shape: Shape of one row, e.g. `(D,)`, or `(H, K)` for `z`.
-    dtype: `'bfloat16'` or `'float32'` (`'int32'` for the provenance).
+    dtype: How it is stored: `'bfloat16'`, `'float32'`, or `'int8'`: 8 bits for each
+      number and one float32 scale for each row, in an array of its own (`'int32'` for
+      the provenance).
   """
 
   site: str
@@ -51,13 +79,21 @@ class ArraySpec:
 
   @property
   def np_dtype(self) -> np.dtype:
-    """The numpy dtype of the rows."""
-    return DTYPES[self.dtype]
+    """The numpy dtype in which rows are read: float32 for `'int8'`."""
+    return DTYPES['float32' if self.dtype == 'int8' else self.dtype]
+
+  @property
+  def parts(self) -> tuple[Part, ...]:
+    """The zarr arrays that hold it: one, or values and scales."""
+    values = Part(self.name, self.shape, self.dtype)
+    if self.dtype != 'int8':
+      return (values,)
+    return (values, Part(f'{self.name}.scale', (), 'float32'))
 
   @property
   def row_bytes(self) -> int:
-    """Bytes of one row."""
-    return math.prod(self.shape) * self.np_dtype.itemsize
+    """Stored bytes of one row."""
+    return sum(part.row_bytes for part in self.parts)
 
 
 # Document, position and token of each row. It is stored like any other array.
@@ -84,7 +120,7 @@ class Schema:
   shard_rows: int
 
   def __post_init__(self) -> None:
-    names = [spec.name for spec in self.stored]
+    names = [part.name for part in self.parts]
     if not self.arrays or len(set(names)) < len(names):
       raise ValueError(f'A dataset needs arrays of distinct names, got {names}.')
     if self.chunk_rows < 1 or self.shard_rows % self.chunk_rows or not self.shard_rows:
@@ -97,6 +133,20 @@ class Schema:
   def stored(self) -> tuple[ArraySpec, ...]:
     """All arrays, the provenance last."""
     return (*self.arrays, PROVENANCE)
+
+  @property
+  def parts(self) -> tuple[Part, ...]:
+    """All zarr arrays, the provenance last."""
+    return tuple(part for spec in self.stored for part in spec.parts)
+
+  @property
+  def row_bytes(self) -> int:
+    """Stored bytes of a row of all arrays, provenance included."""
+    return sum(part.row_bytes for part in self.parts)
+
+  def shards(self, rows: int) -> int:
+    """Number of shards of so many rows."""
+    return -(-rows // self.shard_rows)
 
   def to_json(self) -> dict[str, Any]:
     """As plain data."""
@@ -149,43 +199,3 @@ def make_schema(
   if shard_rows is None:
     shard_rows = chunk_rows * _CHUNKS_PER_SHARD
   return Schema(arrays, chunk_rows, shard_rows)
-
-
-def zarr_metadata(schema: Schema, spec: ArraySpec, rows: int) -> dict[str, Any]:
-  """The zarr.json of one array.
-
-  We write it ourselves: it is the same on every version of TensorStore, it can be
-  compared with the manifest to notice damage, and the final number of rows is one
-  atomic rename instead of a resize.
-
-  Args:
-    schema: Sizes of chunks and shards.
-    spec: The array.
-    rows: Number of rows, `UNBOUNDED` while the dataset is being written.
-
-  Returns:
-    The metadata as plain data.
-  """
-  checked = [
-    {'name': 'bytes', 'configuration': {'endian': 'little'}},
-    {'name': 'crc32c'},
-  ]
-  shard = {
-    'chunk_shape': [schema.chunk_rows, *spec.shape],
-    'codecs': checked,
-    'index_codecs': checked,
-    'index_location': 'end',
-  }
-  return {
-    'zarr_format': 3,
-    'node_type': 'array',
-    'shape': [rows, *spec.shape],
-    'data_type': spec.dtype,
-    'fill_value': 0,
-    'chunk_grid': {
-      'name': 'regular',
-      'configuration': {'chunk_shape': [schema.shard_rows, *spec.shape]},
-    },
-    'chunk_key_encoding': {'name': 'default', 'configuration': {'separator': '/'}},
-    'codecs': [{'name': 'sharding_indexed', 'configuration': shard}],
-  }

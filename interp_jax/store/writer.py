@@ -11,13 +11,16 @@ from typing import Any
 from jaxtyping import Float, Int
 import numpy as np
 
-from interp_jax.core import unknown
-from interp_jax.store.arrays import metadata_file, open_array
+from interp_jax.store import codec, zarr
 from interp_jax.store.errors import StoreError
+from interp_jax.store.finish import await_manifest, write_manifest
 from interp_jax.store.folder import Folder
-from interp_jax.store.manifest import MANIFEST, PROGRESS, Manifest
-from interp_jax.store.progress import Progress, begin_or_continue, tidy
-from interp_jax.store.schema import PROVENANCE, UNBOUNDED, Schema, zarr_metadata
+from interp_jax.store.manifest import Manifest
+from interp_jax.store.progress import Progress, begin_or_continue
+from interp_jax.store.records import Record, record_file
+from interp_jax.store.schema import PROVENANCE, Schema
+from interp_jax.store.share import Share, take_up
+from interp_jax.store.stage import Stage, check_rows
 from interp_jax.store.statistics import RunningStatistics
 
 
@@ -25,9 +28,8 @@ class Writer:
   """Writes the rows of a dataset, in order.
 
   Rows gather in memory until a shard is full; a thread then writes the shard of every
-  array and, when all of it is on disk, records it together with the statistics so far
-  in `progress.json`, which is replaced atomically. A process that is killed loses the
-  shards in flight and nothing else. Opening a `Writer` on the same folder again
+  array and, when all of it is on disk, a record of it. A process that is killed loses
+  the shards in flight and nothing else. Opening a `Writer` on the same path again
   continues: `rows` says with which row. The finished dataset is, byte for byte, that
   of a process that was never killed.
 
@@ -36,9 +38,11 @@ class Writer:
           writer.append({'resid_post.1': x}, provenance)
 
   Leaving the block finishes the dataset; leaving it by an exception does not, and the
-  dataset can be continued. At most `pending + 1` shards are held in memory.
+  dataset can be continued. At most `pending + 2` shards are held in memory.
 
-  One writer at a time: two on one folder are not noticed.
+  Several processes write one dataset when each says which of them it is and how many
+  rows there are in all. Each owns whole shards, and appends the rows from `rows` to
+  `stop`. The dataset is byte for byte that of one process.
   """
 
   def __init__(
@@ -48,32 +52,51 @@ class Writer:
     *,
     description: str = '',
     metadata: Mapping[str, Any] | None = None,
+    covariance: bool = False,
     pending: int = 2,
+    total_rows: int | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
   ):
     """Begins a dataset or continues an unfinished one.
 
     Args:
-      path: Its folder, which is new, empty, or holds a dataset that was begun with
-        the same schema, description and metadata.
+      path: Its folder, or a URL (`s3://...`, `gs://...` or `file://...`), which is
+        new, empty, or holds a dataset that was begun with the same schema, description
+        and metadata.
       schema: Its arrays; see `make_schema`.
       description: Where the rows come from and what their provenance counts.
       metadata: Anything else that JSON can hold.
+      covariance: Whether to gather the `[D, D]` covariance of each array. It costs
+        `2 D^2` operations a row, and until the dataset is finished `8 D^2` bytes of
+        storage a shard.
       pending: How many full shards may wait to be written. `append` blocks when there
         are more.
+      total_rows: The rows of the dataset, of all processes together; needed when
+        there are several.
+      process_index: Which process this is, in `[0, process_count)`.
+      process_count: Number of processes that write the dataset.
 
     Raises:
-      FinishedError: if the folder holds this very dataset, finished.
-      StoreError: if it holds something else, or a dataset that was begun differently,
+      ValueError: if the numbers of processes or rows make no sense.
+      FinishedError: if there is this very dataset, finished.
+      StoreError: if there is something else, or a dataset that was begun differently,
         or if it cannot be written.
     """
+    self._share = Share.of_process(schema, total_rows, process_index, process_count)
     self._schema = schema
-    self._folder = _make_folder(path)
-    asked = Progress(schema, description, json.loads(json.dumps(metadata or {})))
-    self._progress = begin_or_continue(self._folder, asked)
-    self._arrays = {s.name: self._open(s) for s in schema.stored}
-    self._rows = self._progress.shards * schema.shard_rows
-    self._buffers: dict[str, np.ndarray] = {}
-    self._filled = 0
+    self._leads = process_index == 0
+    self._progress = Progress(
+      schema, description, json.loads(json.dumps(metadata or {})), covariance
+    )
+    self._folder = Folder(path)
+    self._folder.make()
+    begin_or_continue(self._folder, self._progress)
+    self._rows = self._safe = take_up(self._folder, schema, self._share)
+    self._arrays = {
+      part.name: zarr.open_array(self._folder, schema, part) for part in schema.parts
+    }
+    self._stage = Stage(schema)
     self._limit = pending
     self._thread = futures.ThreadPoolExecutor(1, 'store-writer')
     self._pending: collections.deque[futures.Future] = collections.deque()
@@ -81,8 +104,13 @@ class Writer:
 
   @property
   def rows(self) -> int:
-    """Number of rows so far: the next one to append has this index."""
+    """The next row to append has this index; it is the number of rows so far."""
     return self._rows
+
+  @property
+  def stop(self) -> int | None:
+    """The row after the last that this process appends; None without `total_rows`."""
+    return self._share.stop
 
   def append(
     self,
@@ -97,38 +125,55 @@ class Writer:
       provenance: Document, position and token id of each row.
 
     Raises:
-      ValueError: if a name or a shape does not fit the schema.
+      ValueError: if a name or a shape does not fit the schema, or there are more rows
+        than `stop`.
       StoreError: if an earlier shard could not be written.
     """
     given = {**rows, PROVENANCE.name: provenance}
-    self._check(given)
-    total, taken = len(provenance), 0
-    while taken < total:
-      taken += self._fill(given, taken)
-      if self._filled == self._schema.shard_rows:
+    check_rows(self._schema, given)
+    if self.stop is not None and self._rows + len(provenance) > self.stop:
+      raise ValueError(
+        f'This process writes rows up to {self.stop - 1}; {len(provenance)} rows from '
+        f'{self._rows} on were given.'
+      )
+    taken = 0
+    while taken < len(provenance):
+      count = self._stage.add(given, taken)
+      taken += count
+      self._rows += count
+      if self._stage.full:
         self._submit()
 
-  def finish(self) -> Manifest:
+  def finish(self, timeout_s: float = 600.0) -> Manifest:
     """Writes what is left and, last, the manifest.
+
+    Of several processes each calls it: the first one writes the manifest when the
+    others have written their shards, and the others wait for that.
+
+    Args:
+      timeout_s: How long to wait for other processes.
 
     Returns:
       The manifest.
 
     Raises:
-      StoreError: if something could not be written, or there is no row at all.
+      StoreError: if something could not be written, rows are missing, there is no row
+        at all, or other processes do not finish in time.
     """
-    if self._filled:
+    if self._stage.filled:
       self._submit()
     self.close()
-    if not self._rows:
+    if self.stop is not None and self._rows != self.stop:
+      raise StoreError(
+        f'Cannot finish {self._folder.path}: rows {self._rows} to {self.stop - 1} were '
+        'not appended.'
+      )
+    rows = self._share.total or self._rows
+    if not rows:
       raise StoreError(f'Cannot finish {self._folder.path}: it has no rows.')
-    for spec in self._schema.stored:
-      content = zarr_metadata(self._schema, spec, self._rows)
-      self._folder.write_json(metadata_file(spec), content)
-    manifest = self._progress.manifest(self._rows)
-    self._folder.write_json(MANIFEST, manifest.to_json())
-    tidy(self._folder)
-    return manifest
+    if self._leads:
+      return write_manifest(self._folder, self._progress, rows, timeout_s)
+    return await_manifest(self._folder, timeout_s)
 
   def close(self) -> None:
     """Waits for the shards in flight; rows of an incomplete shard are dropped.
@@ -152,53 +197,9 @@ class Writer:
     with contextlib.suppress(StoreError):
       self.close()
 
-  def _open(self, spec: Any) -> Any:
-    content = zarr_metadata(self._schema, spec, UNBOUNDED)
-    self._folder.write_json(metadata_file(spec), content)
-    return open_array(self._folder, spec, write=True)
-
-  def _check(self, given: Mapping[str, np.ndarray]) -> None:
-    stored = {spec.name: spec for spec in self._schema.stored}
-    provenance = given[PROVENANCE.name]
-    count = len(provenance)
-    for name in given:
-      if name not in stored:
-        raise ValueError(unknown('array', name, stored))
-    for name, spec in stored.items():
-      if name not in given:
-        raise ValueError(
-          f'append needs rows for all of {[*stored]}; {name!r} has none.'
-        )
-      if given[name].shape != (count, *spec.shape):
-        raise ValueError(
-          f'Rows of {name!r} have shape {given[name].shape}, expected '
-          f'{(count, *spec.shape)}.'
-        )
-    limits = np.iinfo(PROVENANCE.np_dtype)
-    inside = (provenance >= limits.min) & (provenance <= limits.max)
-    if not inside.all():
-      raise ValueError(f'Provenance must fit {PROVENANCE.dtype}.')
-
-  def _fill(self, given: Mapping[str, np.ndarray], start: int) -> int:
-    """Copies as many rows as fit into the shard at hand; says how many."""
-    if not self._buffers:
-      for spec in self._schema.stored:
-        shape = (self._schema.shard_rows, *spec.shape)
-        self._buffers[spec.name] = np.empty(shape, spec.np_dtype)
-    room = self._schema.shard_rows - self._filled
-    count = min(room, len(given[PROVENANCE.name]) - start)
-    for name, buffer in self._buffers.items():
-      part = given[name][start : start + count]
-      buffer[self._filled : self._filled + count] = part
-    self._filled += count
-    self._rows += count
-    return count
-
   def _submit(self) -> None:
-    shard = {name: buffer[: self._filled] for name, buffer in self._buffers.items()}
-    self._buffers, start = {}, self._rows - self._filled
-    self._filled = 0
-    self._pending.append(self._thread.submit(self._write, start, shard))
+    start = self._rows - self._stage.filled
+    self._pending.append(self._thread.submit(self._write, start, self._stage.take()))
     self._wait(self._limit)
 
   def _wait(self, limit: int) -> None:
@@ -212,50 +213,51 @@ class Writer:
       raise self._failure
 
   def _explain(self, error: Exception) -> StoreError:
-    done = self._progress.shards * self._schema.shard_rows
     explained = StoreError(
-      f'Cannot write to {self._folder.path}: {error}. The first {done} rows are safe; '
-      'when the cause is removed, run again to continue from there.'
+      f'Cannot write to {self._folder.path}: {error}. The rows before {self._safe} '
+      'are safe; when the cause is removed, run again to continue from there.'
     )
     explained.__cause__ = error
     return explained
 
-  def _write(self, start: int, shard: Mapping[str, np.ndarray]) -> None:
+  def _write(self, start: int, rows: Mapping[str, np.ndarray]) -> None:
     """Writes one shard of every array, then records it. Runs in the thread."""
-    if start != self._progress.shards * self._schema.shard_rows:
+    if start != self._safe:
       raise StoreError('an earlier shard could not be written')
+    encoded = {s.name: codec.encode(s, rows[s.name]) for s in self._schema.stored}
+    count = len(rows[PROVENANCE.name])
     # Each future is kept and awaited: a write whose future is dropped may be lost.
     writes = [
-      self._arrays[name][start : start + len(rows)].write(
-        rows, can_reference_source_data_indefinitely=True
+      self._arrays[part.name][start : start + count].write(
+        data, can_reference_source_data_indefinitely=True
       )
-      for name, rows in shard.items()
+      for spec in self._schema.stored
+      for part, data in zip(spec.parts, encoded[spec.name].parts, strict=True)
     ]
-    # The statistics take their time while the disk is busy.
-    statistics = self._progress.copy_statistics()
-    for name, running in statistics.items():
-      running.add(shard[name])
-    for write in writes:
-      write.result()
-    _check_finite(statistics, start)
-    self._progress.statistics = statistics
-    if len(shard[PROVENANCE.name]) == self._schema.shard_rows:
-      self._progress.shards += 1
-      self._folder.write_json(PROGRESS, self._progress.to_json())
+    try:
+      # The statistics take their time while the disk is busy.
+      record = self._record(start, encoded)
+    finally:
+      for write in writes:
+        write.result()
+    shard = start // self._schema.shard_rows
+    self._folder.write(record_file(shard), record.to_bytes())
+    self._safe = start + count
 
-
-def _check_finite(statistics: Mapping[str, RunningStatistics], start: int) -> None:
-  for name, running in statistics.items():
-    if not running.finite:
-      raise ValueError(
-        f'array {name!r} has infinite or NaN values in rows {start} to '
-        f'{running.rows - 1}'
-      )
-
-
-def _make_folder(path: str | os.PathLike) -> Folder:
-  try:
-    os.makedirs(path, exist_ok=True)
-  except OSError as error:
-    raise StoreError(f'Cannot make the folder {path}: {error}') from error
-  return Folder(path)
+  def _record(self, start: int, encoded: Mapping[str, codec.Encoded]) -> Record:
+    """What is known of a shard."""
+    documents = encoded[PROVENANCE.name].parts[0][:, 0]
+    statistics = {}
+    for spec in self._schema.arrays:
+      running = RunningStatistics(spec.shape, covariance=self._progress.covariance)
+      for block in encoded[spec.name].decoded(spec):
+        running.add(block)
+      running.add_error(encoded[spec.name].squared_error)
+      if not running.finite:
+        raise ValueError(
+          f'array {spec.name!r} has infinite or NaN values in rows {start} to '
+          f'{start + running.rows - 1}'
+        )
+      statistics[spec.name] = running
+    ends = (int(documents.min()), int(documents.max()))
+    return Record(len(documents), ends, statistics)

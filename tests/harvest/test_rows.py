@@ -9,8 +9,8 @@ TOKENS = np.arange(70).reshape(7, 10)
 
 
 def rows(sequences: Sequences, size: int, done: int = 0) -> np.ndarray:
-  parts = [batch.provenance[skip:] for batch, skip in sequences.batches(size, done)]
-  return np.concatenate(parts)
+  parts = [batch.provenance[part] for batch, part in sequences.batches(size, done)]
+  return np.concatenate([np.zeros((0, 3), int), *parts])
 
 
 @pytest.mark.parametrize('size', [1, 3, 7, 10])
@@ -59,6 +59,30 @@ def test_documents_may_be_given_by_sequence_or_by_token():
   by_token = rows(Sequences(TOKENS, documents=TOKENS // 3, positions=TOKENS % 3), 2)
   np.testing.assert_array_equal(by_token[:, 0], np.arange(70) // 3)
   np.testing.assert_array_equal(by_token[:, 1], np.arange(70) % 3)
+
+
+@pytest.mark.parametrize('size', [1, 3, 10])
+def test_parts_of_the_rows_make_up_the_whole_from_the_same_batches(size):
+  mask = np.random.default_rng(0).random((7, 10)) < 0.5
+  mask[2] = False
+  sequences = Sequences(TOKENS, mask, drop_first=1)
+  whole = rows(sequences, size)
+  starts = [batch.tokens[0, 0] for batch, _ in sequences.batches(size)]
+  for cuts in ([0, 11, 12, len(whole)], [0, 0, 5, len(whole)]):
+    found = []
+    for start, stop in itertools.pairwise(cuts):
+      for batch, part in sequences.batches(size, start, stop):
+        assert batch.tokens[0, 0] in starts
+        found.append(batch.provenance[part])
+    np.testing.assert_array_equal(np.concatenate(found), whole)
+
+
+def test_selected_sequences_keep_their_provenance():
+  mask = TOKENS % 10 < 8
+  sequences = Sequences(TOKENS, mask, positions=TOKENS % 7, drop_first=2)
+  chosen = sequences.select(np.array([4, 1, 4]))
+  picked = rows(sequences, 7).reshape(7, 6, 3)[[4, 1, 4]]
+  np.testing.assert_array_equal(rows(chosen, 2), picked.reshape(-1, 3))
 
 
 @pytest.mark.parametrize('name', ['mask', 'documents', 'positions'])

@@ -1,16 +1,12 @@
+from concurrent import futures
 import pathlib
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
 import pytest
 
 from interp_jax import sharding, store
-from interp_jax.harvest import fingerprint, harvest, run
+from interp_jax.harvest import Sequences, Stopped, fingerprint, harvest, run
 from interp_jax.models import Transformer, TransformerConfig, init_params
 
 SITES = {'resid_post': (0, 1), 'z': (1,), 'pattern': (0,), 'embed': None}
@@ -106,6 +102,106 @@ def test_sharded_over_eight_devices_the_rows_are_those_of_one(tiny, tokens, tmp_
     collect(tiny, tokens, tmp_path / 'f', batch_size=4, mesh=mesh)
 
 
+def test_heads_are_those_of_the_whole_model(tiny, tokens, acts, tmp_path):
+  sites = {'z': (1,), 'pattern': (0,)}
+  options = {'sites': sites, 'drop_first': 0, 'heads': {'z': (1,)}}
+  one = collect(tiny, tokens, tmp_path / 'a', **options)
+  flat = collect(tiny, tokens, tmp_path / 'b', flat=True, **options)
+  z = np.reshape(acts['z'][1], (-1, 2, 4))
+  np.testing.assert_allclose(one.numpy('z.1'), z[:, 1:], atol=1e-5)
+  np.testing.assert_allclose(flat.numpy('z.1'), z[:, 1], atol=1e-5)
+  np.testing.assert_array_equal(
+    flat.numpy('pattern.0'), one.numpy('pattern.0').reshape(-1, 20)
+  )
+
+
+def test_computed_in_bfloat16_rows_are_near_and_not_the_same(tiny, tokens, tmp_path):
+  exact = collect(tiny, tokens, tmp_path / 'a').numpy()
+  options = {'compute_dtype': 'bfloat16', 'dtype': 'bfloat16'}
+  rough = collect(tiny, tokens, tmp_path / 'b', **options).numpy().astype('f')
+  error = np.linalg.norm(rough - exact) / np.linalg.norm(exact)
+  assert 2**-9 < error < 0.05
+
+
+def test_stored_in_eight_bits_rows_are_near(tiny, tokens, tmp_path):
+  exact = collect(tiny, tokens, tmp_path / 'a').numpy()
+  rough = collect(tiny, tokens, tmp_path / 'b', dtype='int8').numpy()
+  limit = np.abs(exact).max(axis=1, keepdims=True) / 127
+  assert (np.abs(rough - exact) <= limit).all()
+  assert not np.array_equal(rough, exact)
+
+
+def test_sequences_bring_what_arrays_are_given_beside_tokens(tiny, tokens, tmp_path):
+  mask = tokens % 3 > 0
+  documents = np.arange(21) * 2
+  beside = {'mask': mask, 'documents': documents, 'positions': tokens % 7}
+  collect(tiny, tokens, tmp_path / 'a', **beside)
+  collect(tiny, Sequences(tokens, **beside), tmp_path / 'b')
+  assert contents(tmp_path / 'a') == contents(tmp_path / 'b')
+  both = {'mask': mask, 'positions': tokens}
+  with pytest.raises(ValueError, match='mask, positions: the Sequences'):
+    collect(tiny, Sequences(tokens), tmp_path / 'c', **both)
+
+
+@pytest.mark.parametrize('processes', [2, 3, 20])
+def test_several_processes_write_the_bytes_of_one(tiny, tokens, tmp_path, processes):
+  options = {'sites': SITES, 'mask': tokens % 4 > 0}
+  collect(tiny, tokens, tmp_path / 'one', **options)
+
+  def one_of_them(index):
+    who = {'process_index': index, 'process_count': processes}
+    return collect(tiny, tokens, tmp_path / 'all', **options, **who)
+
+  with futures.ThreadPoolExecutor(processes) as threads:
+    readers = list(threads.map(one_of_them, range(processes)))
+  assert {len(reader) for reader in readers} == {len(store.Reader(tmp_path / 'one'))}
+  assert contents(tmp_path / 'all') == contents(tmp_path / 'one')
+
+
+@pytest.mark.parametrize('token', [-1, 23])
+def test_tokens_outside_the_vocabulary_are_refused(tiny, tokens, tmp_path, token):
+  wrong = tokens.copy()
+  wrong[20, 9] = token
+  with pytest.raises(ValueError, match=r'the model has tokens 0\.\.22'):
+    collect(tiny, wrong, tmp_path / 'd')
+  assert not (tmp_path / 'd').exists()
+
+
+def test_told_to_stop_it_stops_and_goes_on_to_the_same_bytes(tiny, tokens, tmp_path):
+  collect(tiny, tokens, tmp_path / 'whole')
+  asked = iter([False, True])
+  with pytest.raises(Stopped, match='rows up to 72'):
+    collect(tiny, tokens, tmp_path / 'a', should_stop=lambda: next(asked))
+  with pytest.raises(store.UnfinishedError):
+    store.Reader(tmp_path / 'a')
+  collect(tiny, tokens, tmp_path / 'a')
+  assert contents(tmp_path / 'a') == contents(tmp_path / 'whole')
+
+
+def test_the_device_is_given_work_before_rows_are_fetched(
+  tiny, tokens, tmp_path, monkeypatch
+):
+  events = []
+  run_batch, fetch = run.Forward.run, run._fetch
+
+  def dispatched(*args):
+    events.append('run')
+    return run_batch(*args)
+
+  def fetched(*args):
+    events.append('fetch')
+    return fetch(*args)
+
+  monkeypatch.setattr(run.Forward, 'run', dispatched)
+  monkeypatch.setattr(run, '_fetch', fetched)
+  collect(tiny, tokens, tmp_path / 'a', batch_size=3)
+  ahead = np.cumsum([1 if event == 'run' else -1 for event in events])
+  assert ahead[-1] == 0
+  # Never idle until the last batch is out, and never more than a few waiting.
+  assert ahead[: -ahead.max()].min() >= 1
+  assert ahead.max() == 3
+
+
 class Stop(BaseException):
   """Ends the process in the eyes of the harvest."""
 
@@ -185,49 +281,3 @@ def test_the_fingerprint_tells_places_and_signs_of_zero_apart():
   assert len(prints) == 1 + 2 * 12
   a = jax.numpy.asarray(x)
   assert fingerprint({'w': a}) != fingerprint({'v': a}) != fingerprint({'w': a.T})
-
-
-CHILD = """
-import sys
-import jax
-import numpy as np
-from interp_jax.harvest import harvest
-from interp_jax.models import Transformer, TransformerConfig, init_params
-cfg = TransformerConfig(
-  vocab_size=23, width=12, layers=3, heads=2, head_dim=4, mlp_width=16, context=10
-)
-model = Transformer(cfg)
-rng = np.random.default_rng(0)
-shapes = jax.eval_shape(lambda: init_params(model))
-params = jax.tree.map(lambda s: rng.normal(0, 0.3, s.shape).astype('f'), shapes)
-tokens = np.random.default_rng(0).integers(0, 23, (4000, 10))
-sites = {'resid_post': (1,), 'z': (0,)}
-harvest(model, params, tokens, sys.argv[1], sites=sites, batch_size=4, shard_rows=128)
-"""
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_it_resumes_to_the_same_bytes(tmp_path):
-  def child(name):
-    return subprocess.Popen(
-      [sys.executable, '-c', CHILD, str(tmp_path / name)],
-      cwd=pathlib.Path(__file__).parents[2],
-    )
-
-  assert child('whole').wait() == 0
-  rng, killed = random.Random(0), 0
-  progress = tmp_path / 'killed' / 'progress.json'
-  for _ in range(3):
-    before = progress.read_text() if progress.exists() else None
-    process = child('killed')
-    # A child takes seconds to start; its moments begin when it records a shard.
-    while process.poll() is None and (
-      not progress.exists() or progress.read_text() == before
-    ):
-      time.sleep(0.01)
-    time.sleep(rng.uniform(0, 0.3))
-    process.send_signal(signal.SIGKILL)
-    killed += process.wait() == -signal.SIGKILL
-  assert killed >= 2
-  assert child('killed').wait() == 0
-  assert contents(tmp_path / 'killed') == contents(tmp_path / 'whole')

@@ -16,6 +16,14 @@ def test_rows_are_split_over_data_and_keep_their_order():
   np.testing.assert_array_equal(batch['weights'], np.ones(8))
 
 
+def test_a_batch_that_is_split_already_is_left_as_it_is():
+  mesh = make_mesh(model=2)
+  batch = shard_batch(mesh, np.arange(8 * 3).reshape(8, 3))
+  assert shard_batch(mesh, batch) is batch
+  whole = replicate(mesh, np.arange(8))
+  assert shard_batch(mesh, whole).sharding.spec == P('data')
+
+
 def test_a_batch_that_does_not_divide_is_an_error_that_says_so():
   with pytest.raises(ValueError, match=r"6 rows.*'data' of size 8 does not divide"):
     shard_batch(make_mesh(), np.zeros((6, 3)))

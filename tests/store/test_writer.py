@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 
@@ -13,8 +11,8 @@ def bits(x: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 @pytest.mark.parametrize('rows', [1, 4, 16, 64, 99])
-def test_what_is_read_is_what_was_written_bit_for_bit(tmp_path, helpers, dtype, rows):
-  reader = helpers.write(tmp_path / 'd', rows, dtype)
+def test_what_is_read_is_what_was_written_bit_for_bit(place, helpers, dtype, rows):
+  reader = helpers.write(place('d'), rows, dtype)
   assert len(reader) == rows
   assert reader.numpy().dtype == helpers.activations(rows, dtype).dtype
   assert bits(reader.numpy()) == bits(helpers.activations(rows, dtype))
@@ -29,12 +27,37 @@ def test_zeros_of_both_signs_and_subnormal_values_survive(tmp_path):
   assert bits(store.Reader(tmp_path / 'd').numpy()) == bits(values)
 
 
+@pytest.mark.parametrize('dtype', ['float32', 'int8'])
 def test_the_bytes_do_not_depend_on_how_many_rows_are_appended_at_once(
-  tmp_path, helpers
+  tmp_path, helpers, dtype
 ):
-  helpers.write(tmp_path / 'a', step=1)
-  helpers.write(tmp_path / 'b', step=100)
+  helpers.write(tmp_path / 'a', dtype=dtype, step=1, covariance=True)
+  helpers.write(tmp_path / 'b', dtype=dtype, step=100, covariance=True)
   assert helpers.contents(tmp_path / 'a') == helpers.contents(tmp_path / 'b')
+
+
+@pytest.mark.parametrize('service', ['s3', 'gs'])
+def test_a_bucket_holds_the_same_bytes_as_a_folder_and_gives_the_same_rows(
+  tmp_path, helpers, request, service
+):
+  url = f'{request.getfixturevalue(service)}/same'
+  folder = helpers.write(tmp_path / 'd', covariance=True)
+  bucket = helpers.write(url, covariance=True)
+  assert bucket.path == url
+  assert helpers.contents(url) == helpers.contents(tmp_path / 'd')
+  for a, b in zip(folder.batches(9, 0, 1), bucket.batches(9, 0, 1), strict=True):
+    np.testing.assert_array_equal(a, b)
+  with pytest.raises(store.FinishedError):
+    helpers.write(url, covariance=True)
+  helpers.flip(url, 'resid_post.1/c/2/0', 5)
+  assert [damage.chunk for damage in store.Reader(url).verify()] == [8]
+
+
+def test_a_file_url_is_a_folder(tmp_path, helpers):
+  reader = helpers.write(f'file://{tmp_path}/d/')
+  assert reader.path == tmp_path / 'd'
+  with pytest.raises(store.StoreError, match='a URL begins with s3://, gs://, file://'):
+    store.Reader('http://example.org/d')
 
 
 def test_several_arrays_of_several_shapes_and_dtypes_share_their_rows(tmp_path):
@@ -63,43 +86,40 @@ class Stop(BaseException):
 
 
 def test_stopped_before_any_write_of_metadata_it_resumes_to_the_same_bytes(
-  tmp_path, helpers, monkeypatch
+  place, helpers, monkeypatch
 ):
-  helpers.write(tmp_path / 'whole')
-  whole, write_json = helpers.contents(tmp_path / 'whole'), Folder.write_json
+  helpers.write(place('whole'), covariance=True)
+  whole, write_file = helpers.contents(place('whole')), Folder.write
   moments = 0
   while True:
-    path, left = tmp_path / str(moments), [moments]
+    path, left = place(str(moments)), [moments]
 
-    def stopping(self, name, content, left=left):
+    def stopping(self, name, data, left=left):
       left[0] -= 1
       if left[0] < 0:
         raise Stop
-      write_json(self, name, content)
+      write_file(self, name, data)
 
-    monkeypatch.setattr(Folder, 'write_json', stopping)
+    monkeypatch.setattr(Folder, 'write', stopping)
     try:
-      helpers.write(path)
+      helpers.write(path, covariance=True)
       break
     except Stop:
       pass
     monkeypatch.undo()
-    helpers.write(path)
+    helpers.write(path, covariance=True)
     assert helpers.contents(path) == whole
     moments += 1
   assert helpers.contents(path) == whole
-  assert (
-    moments == 1 + 2 + 6 + 2 + 1
-  )  # Progress, zarr.json, shards, zarr.json, manifest.
+  # Progress, the records of shards, the covariance, zarr.json twice, the manifest.
+  assert moments == 1 + 7 + 1 + 2 + 1
 
 
 def test_leftovers_of_a_killed_process_do_not_survive(tmp_path, helpers):
   helpers.write(tmp_path / 'whole')
   path = tmp_path / 'resumed'
   x, where = helpers.activations(100), helpers.provenance(100)
-  schema = store.make_schema(
-    [store.ArraySpec('resid_post', 1, (helpers.width,))], 4, 16
-  )
+  schema = helpers.schema()
   writer = store.Writer(path, schema, description='test', metadata={'seed': 0})
   writer.append({'resid_post.1': x[:40]}, where[:40])
   writer.close()
@@ -115,9 +135,7 @@ def test_leftovers_of_a_killed_process_do_not_survive(tmp_path, helpers):
 def test_an_exception_in_the_block_leaves_a_dataset_that_can_be_continued(
   tmp_path, helpers
 ):
-  schema = store.make_schema(
-    [store.ArraySpec('resid_post', 1, (helpers.width,))], 4, 16
-  )
+  schema = helpers.schema()
   x, where = helpers.activations(100), helpers.provenance(100)
   arguments = {'description': 'test', 'metadata': {'seed': 0}}
 
@@ -168,9 +186,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, helpers):
 
 
 def test_rows_that_do_not_fit_the_schema_are_refused(tmp_path, helpers):
-  schema = store.make_schema(
-    [store.ArraySpec('resid_post', 1, (helpers.width,))], 4, 16
-  )
+  schema = helpers.schema()
   writer = store.Writer(tmp_path / 'd', schema)
   x, where = helpers.activations(8), helpers.provenance(8)
   with pytest.raises(ValueError, match=r"Unknown array 'resid_post'.*Did you mean"):
@@ -187,9 +203,7 @@ def test_rows_that_do_not_fit_the_schema_are_refused(tmp_path, helpers):
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])
 def test_values_that_are_not_finite_are_refused_and_located(tmp_path, helpers, value):
-  schema = store.make_schema(
-    [store.ArraySpec('resid_post', 1, (helpers.width,))], 4, 16
-  )
+  schema = helpers.schema()
   x, where = helpers.activations(48), helpers.provenance(48)
   x[20, 3] = value
   with (
@@ -197,19 +211,5 @@ def test_values_that_are_not_finite_are_refused_and_located(tmp_path, helpers, v
     store.Writer(tmp_path / 'd', schema) as writer,
   ):
     writer.append({'resid_post.1': x}, where)
-  progress = json.loads((tmp_path / 'd' / 'progress.json').read_text())
-  assert progress['shards'] == 1
-
-
-def test_statistics_are_numpys(tmp_path, helpers):
-  for dtype in ('float32', 'bfloat16'):
-    statistics = helpers.write(tmp_path / dtype, 100, dtype).statistics()
-    x = helpers.activations(100, dtype).astype(np.float64)
-    norms = np.linalg.norm(x, axis=1)
-    assert statistics.rows == 100
-    np.testing.assert_allclose(statistics.mean, x.mean(0), rtol=1e-13)
-    np.testing.assert_allclose(statistics.mean_norm, norms.mean(), rtol=1e-13)
-    np.testing.assert_allclose(
-      statistics.mean_squared_norm, (norms**2).mean(), rtol=1e-13
-    )
-    np.testing.assert_allclose(statistics.total_variance, x.var(0).sum(), rtol=1e-10)
+  records = (tmp_path / 'd' / 'progress').iterdir()
+  assert [record.name for record in records] == ['00000000.npz']

@@ -9,7 +9,13 @@ ROOT = pathlib.Path(__file__).parent
 
 # Linters and type checkers judge differently from release to release, so these two
 # are pinned: the same commit gets the same verdict next year.
-TEST = ['beartype>=0.22', 'pytest>=9.0', 'pytest-xdist>=3.8', 'setuptools>=77']
+TEST = [
+  'beartype>=0.22',
+  'moto[server]>=5.2',  # Object storage, on loopback.
+  'pytest>=9.0',
+  'pytest-xdist>=3.8',
+  'setuptools>=77',
+]
 DEV = [*TEST, 'ruff==0.17.5', 'pyrefly==1.4.1']
 
 EXTRAS = {

@@ -6,8 +6,8 @@ the steps of its `from_pretrained_no_processing` (the function itself asks the h
 the config and the tokenizer). All in float32. Shown are the first load of a process,
 which is what a script or a notebook waits for, and the median of later ones, with every
 parameter read once, since a mapped file is not in memory before it is read. Memory is
-that of the first load, counted twice: all that is resident (`VmHWM`, pages of the mapped
-file included), and what the process itself allocated (anonymous pages).
+that of the first load, counted twice: all that is resident (`VmHWM`, with the pages of
+the mapped file), and what the process itself allocated (anonymous pages).
 
     python benchmarks/load_gpt2.py --json=benchmarks/results/load_gpt2.json
 

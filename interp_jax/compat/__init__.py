@@ -8,14 +8,8 @@ of one of ours, and `compare_hooks` says how far the two differ.
 
 from interp_jax.compat.cache import ActivationCache
 from interp_jax.compat.check import compare_hooks, hooked_transformer
-from interp_jax.compat.names import (
-  Hook,
-  act_name,
-  all_hooks,
-  get_hook,
-  hook_name,
-  site_of,
-)
+from interp_jax.compat.hooks import Hook, all_hooks
+from interp_jax.compat.names import act_name, get_hook, hook_name, site_of
 from interp_jax.compat.run import run_with_cache, run_with_hooks, to_edits
 
 __all__ = [

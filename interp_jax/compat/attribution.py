@@ -11,19 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from interp_jax.compat.derived import unembedding_matrix
 from interp_jax.compat.residual import (
   Stack,
   apply_ln_to_stack,
-  centers,
   check_sum,
   decompose_resid,
   embeddings,
   empty,
   layer_before,
-  norm_scale,
 )
 from interp_jax.compat.slices import SliceInput, take
+from interp_jax.compat.writers import Reader, direction, stream, written
 
 
 def stack_head_results(
@@ -51,7 +49,7 @@ def stack_head_results(
   layer = layer_before(cache.cfg, layer)
   labels = [f'L{at}H{h}' for at in range(layer) for h in range(cache.cfg.heads)]
   rows = [_heads(cache, at, pos_slice) for at in range(layer)]
-  stack = jnp.concatenate([empty(cache, pos_slice), *rows])
+  stack = jnp.concatenate(rows) if rows else empty(cache, pos_slice)
   if incl_remainder:
     stack = _with_remainder(cache, stack, layer, pos_slice)
     labels.append('remainder')
@@ -89,7 +87,7 @@ def get_neuron_results(
       'This model has no MLP whose neurons write one vector each (attn_only, or a '
       "mixture of experts): take 'mlp_out', or expand_neurons=False."
     )
-  writer, divisor, _ = _written(cache, 'mlp', layer, pos_slice)
+  writer, divisor, _ = written(cache, 'mlp', layer, pos_slice)
   acts = take(cache['post', layer], pos_slice, -2) / divisor
   acts, writer = take(acts, neuron_slice, -1), take(writer, neuron_slice, 0)
   if project_output_onto is not None:
@@ -128,16 +126,16 @@ def stack_neuron_results(
   """
   check_sum(cache.cfg)
   layer = layer_before(cache.cfg, layer)
-  reader = _Reader(cache, layer, mlp_input, pos_slice, apply_ln, project_output_onto)
+  reader = Reader(cache, layer, mlp_input, pos_slice, apply_ln, project_output_onto)
   neurons = np.atleast_1d(take(np.arange(cache.cfg.mlp_width), neuron_slice, 0))
-  rows = [reader(empty(cache, pos_slice))]
+  rows = []
   for at in range(layer):
     results = get_neuron_results(cache, at, neurons, pos_slice, reader.directions)
     rows.append(reader.late(jnp.moveaxis(results, -2, 0)))
-  stack = jnp.concatenate(rows)
+  stack = jnp.concatenate(rows) if rows else reader(empty(cache, pos_slice))
   labels = [f'L{at}N{n}' for at in range(layer) for n in neurons]
   if incl_remainder:
-    rest = reader(_stream(cache, layer, pos_slice)[None]) - stack.sum(0)
+    rest = reader(stream(cache, layer, pos_slice)[None]) - stack.sum(0)
     stack = jnp.concatenate([stack, rest])
     labels.append('remainder')
   stack = reader.finish(stack)
@@ -173,7 +171,7 @@ def get_full_resid_decomposition(
   """
   cfg = cache.cfg
   layer = layer_before(cfg, layer)
-  reader = _Reader(cache, layer, mlp_input, pos_slice, apply_ln, project_output_onto)
+  reader = Reader(cache, layer, mlp_input, pos_slice, apply_ln, project_output_onto)
   heads, labels = stack_head_results(
     cache, layer + mlp_input, return_labels=True, pos_slice=pos_slice
   )
@@ -196,7 +194,8 @@ def get_full_resid_decomposition(
     stacks.append(reader(stack))
     labels += names
   rows = {name: take(row, pos_slice, -2) for name, row in embeddings(cache).items()}
-  rows['bias'] = _biases(cache, layer, mlp_input, neurons, pos_slice)
+  biases = _biases(cache, layer, mlp_input, neurons, pos_slice)
+  rows['bias'] = jnp.broadcast_to(biases, rows['embed'].shape)
   stacks.append(reader(jnp.stack(list(rows.values()))))
   stack = reader.finish(jnp.concatenate(stacks))
   return (stack, labels + list(rows)) if return_labels else stack
@@ -232,14 +231,14 @@ def logit_attrs(
   Raises:
     ValueError: if the tokens do not fit the stack.
   """
-  direction = _direction(cache, tokens)
+  toward = direction(cache, tokens)
   if incorrect_tokens is not None:
     if np.shape(incorrect_tokens) != np.shape(tokens):
       raise ValueError(
         f'logit_attrs: tokens have shape {np.shape(tokens)}, incorrect_tokens '
         f'{np.shape(incorrect_tokens)}; give one of each for each.'
       )
-    direction = direction - _direction(cache, incorrect_tokens)
+    toward = toward - direction(cache, incorrect_tokens)
   read = apply_ln_to_stack(
     cache,
     residual_stack,
@@ -247,120 +246,36 @@ def logit_attrs(
     batch_slice=batch_slice,
     has_batch_dim=has_batch_dim,
   )
-  own, given = read.shape[1:-1], direction.shape[:-1]
+  own, given = read.shape[1:-1], toward.shape[:-1]
   if own[: len(given)] != given:
     raise ValueError(
       f'logit_attrs: tokens of shape {given} for a stack over {own}; give one token, '
       'or one for each along the leading axes.'
     )
   ones = [1] * (len(own) - len(given))
-  return (read * direction.reshape(*given, *ones, -1)).sum(-1)
-
-
-class _Reader:
-  """Reads rows `[..., D]` as a norm and some directions do; both are linear."""
-
-  def __init__(
-    self,
-    cache: Any,
-    layer: int,
-    mlp_input: bool,
-    pos_slice: SliceInput,
-    apply_ln: bool,
-    onto: jax.Array | None,
-  ):
-    self._read = lambda rows: rows
-    self._scale: Any = 1.0
-    normed = apply_ln and cache.cfg.norm != 'none'
-    if normed:
-      self._read = lambda rows: apply_ln_to_stack(
-        cache, rows, layer, mlp_input, pos_slice
-      )
-      self._scale = norm_scale(cache, layer, mlp_input, pos_slice)
-    self.onto = self.directions = None
-    self._flat = onto is not None and np.ndim(onto) == 1
-    if onto is not None:
-      onto = jnp.asarray(onto)[:, None] if self._flat else jnp.asarray(onto)
-      # To centre rows and project them is to project them onto centred directions.
-      centered = normed and centers(cache.cfg, layer)
-      self.onto, self.directions = onto, onto - onto.mean(0) if centered else onto
-
-  def __call__(self, rows: jax.Array) -> jax.Array:
-    """Whole rows, read."""
-    rows = self._read(rows)
-    return rows if self.onto is None else rows @ self.onto
-
-  def late(self, rows: jax.Array) -> jax.Array:
-    """Rows that were projected onto `directions` (where there are any), read."""
-    return self._read(rows) if self.onto is None else rows / self._scale
-
-  def finish(self, stack: jax.Array) -> jax.Array:
-    """The stack without the axis of a single direction."""
-    return stack[..., 0] if self._flat else stack
+  return (read * toward.reshape(*given, *ones, -1)).sum(-1)
 
 
 def _heads(cache: Any, layer: int, pos_slice: SliceInput) -> jax.Array:
-  writer, divisor, _ = _written(cache, 'attn', layer, pos_slice)
+  writer, divisor, _ = written(cache, 'attn', layer, pos_slice)
   z = take(cache['z', layer], pos_slice, -3)
   return jnp.einsum('...hk,hkd->h...d', z, writer) / divisor
-
-
-def _written(
-  cache: Any, part: str, layer: int, pos_slice: SliceInput
-) -> tuple[jax.Array, Any, Any]:
-  """What writes to the stream: matrix, divisor `[B, T, 1]` or 1, and constant.
-
-  The linear part of the norm after attention or MLP is folded into the matrix.
-  """
-  cfg, blocks = cache.cfg, cache.params['blocks']
-  name, number = ('O', 1) if part == 'attn' else ('out', 2)
-  weights = {k: v[layer] for k, v in blocks[part].items() if k in _WRITING}
-  writer = weights[f'W_{name}']
-  bias = weights.get(f'b_{name}', jnp.zeros(cfg.width, writer.dtype))
-  if cfg.norm == 'none' or cfg.norm_placement not in ('post', 'sandwich'):
-    return writer, 1.0, bias
-  norm = {k: v[layer] for k, v in blocks[f'ln{number}_post'].items()}
-  divisor = take(cache._read(f'ln{number}_post.scale', layer), pos_slice, -2)
-  if cfg.norm == 'layernorm':
-    writer = writer - writer.mean(-1, keepdims=True)
-    bias = bias - bias.mean()
-  return writer * norm['w'], divisor, bias * norm['w'] / divisor + norm.get('b', 0)
-
-
-_WRITING = ('W_O', 'b_O', 'W_out', 'b_out')
 
 
 def _biases(
   cache: Any, layer: int, mlp_input: bool, neurons: bool, pos_slice: SliceInput
 ) -> jax.Array:
-  """All that was written whatever the heads and neurons did, `[B, T, D]`."""
-  total = jnp.zeros_like(take(cache['resid_pre', 0], pos_slice, -2))
+  """All that was written whatever the heads and neurons did, `[D]` or `[B, T, D]`."""
+  total = jnp.zeros(cache.cfg.width)
   for at in range(layer + mlp_input):
-    total = total + _written(cache, 'attn', at, pos_slice)[2]
+    total = total + written(cache, 'attn', at, pos_slice)[2]
     if neurons and at < layer:
-      total = total + _written(cache, 'mlp', at, pos_slice)[2]
+      total = total + written(cache, 'mlp', at, pos_slice)[2]
   return total
-
-
-def _stream(cache: Any, layer: int, pos_slice: SliceInput) -> jax.Array:
-  """The residual stream before a layer."""
-  end = layer == cache.cfg.layers
-  act = cache['resid_post', layer - 1] if end else cache['resid_pre', layer]
-  return take(act, pos_slice, -2)
 
 
 def _with_remainder(
   cache: Any, stack: jax.Array, layer: int, pos_slice: SliceInput
 ) -> jax.Array:
-  rest = _stream(cache, layer, pos_slice) - stack.sum(0)
+  rest = stream(cache, layer, pos_slice) - stack.sum(0)
   return jnp.concatenate([stack, rest[None]])
-
-
-def _direction(cache: Any, tokens: Any) -> jax.Array:
-  """The direction of the normed stream that each token's logit reads, `[..., D]`."""
-  cfg, tokens = cache.cfg, jnp.asarray(tokens)
-  tokens = tokens.reshape(()) if tokens.size == 1 else tokens
-  table = jnp.asarray(unembedding_matrix(cfg, cache.params)).T[tokens]
-  if cfg.final_norm and cfg.norm != 'none':
-    table = table * cache.params['ln_final']['w']
-  return table

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from interp_jax.compat import attribution, residual
 from interp_jax.compat.derived import derive
-from interp_jax.compat.names import act_name, all_hooks, get_hook
+from interp_jax.compat.hooks import all_hooks
+from interp_jax.compat.names import act_name, get_hook
 from interp_jax.compat.slices import SliceInput, take
 from interp_jax.core import SITES
 from interp_jax.models import TransformerConfig

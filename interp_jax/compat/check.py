@@ -17,7 +17,7 @@ from interp_jax.compat.export import (
   processing_steps,
   state_dict,
 )
-from interp_jax.compat.names import all_hooks
+from interp_jax.compat.hooks import all_hooks
 from interp_jax.compat.run import run_with_cache
 from interp_jax.models import Transformer, TransformerConfig
 from interp_jax.models.primitives import alibi_slopes
@@ -152,8 +152,8 @@ def _check_processing(cfg: TransformerConfig) -> None:
     )
   if cfg.act == 'solu' and not cfg.attn_only:
     raise ValueError(
-      "TransformerLens cannot process a model with act='solu': it looks for a norm that "
-      "only 'solu_ln' has."
+      "TransformerLens cannot process a model with act='solu': it looks for a "
+      "norm that only 'solu_ln' has."
     )
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from interp_jax.compat.names import Hook
+from interp_jax.compat.hooks import Hook
 from interp_jax.models import TransformerConfig
 from interp_jax.models.primitives import activation
 

@@ -248,6 +248,16 @@ def _rotary(cfg: TransformerConfig) -> dict[str, Any]:
       'NTK_by_parts_factor': scaling.factor,
       'NTK_original_ctx_len': scaling.original_context,
     }
+  if kind == 'yarn' and scaling == local_scaling:
+    return fields | {
+      'use_yarn_rope': True,
+      'yarn_factor': scaling.factor,
+      'yarn_attention_factor': scaling.attention_factor,
+      'yarn_beta_fast': scaling.beta_fast,
+      'yarn_beta_slow': scaling.beta_slow,
+      'yarn_original_max_position_embeddings': scaling.original_context,
+      'yarn_truncate': scaling.truncate,
+    }
   if kind == 'linear' and (local_scaling is None or not local):
     return fields | {'rotary_scaling_factor': scaling.factor}
   if scaling or local_scaling:

@@ -102,9 +102,8 @@ def decompose_resid(
       rows[f'{at}_mlp_out'] = cache['mlp_out', at]
   if mlp_input and mode != 'mlp':
     rows[f'{layer}_attn_out'] = cache['attn_out', layer]
-  stack = empty(cache, pos_slice)
-  if rows:
-    stack = jnp.stack([take(row, pos_slice, -2) for row in rows.values()])
+  taken = [take(row, pos_slice, -2) for row in rows.values()]
+  stack = jnp.stack(taken) if taken else empty(cache, pos_slice)
   if apply_ln:
     stack = apply_ln_to_stack(cache, stack, layer, mlp_input, pos_slice)
   return (stack, list(rows)) if return_labels else stack

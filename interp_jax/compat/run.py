@@ -11,7 +11,8 @@ import numpy as np
 
 from interp_jax import edits as edits_lib
 from interp_jax.compat.cache import ActivationCache
-from interp_jax.compat.names import act_name, all_hooks, get_hook
+from interp_jax.compat.hooks import all_hooks
+from interp_jax.compat.names import act_name, get_hook
 from interp_jax.core import get_site
 from interp_jax.edits import Edit, Edits
 from interp_jax.models import Transformer, TransformerConfig

@@ -9,16 +9,14 @@ from collections.abc import Callable
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from interp_jax.models.config import TransformerConfig
+from interp_jax.models.folding import fold, fold_blocks
 from interp_jax.models.primitives import wide
 from interp_jax.models.transformer import Transformer
 
 Params = dict[str, Any]
-# A part of the layers, and which of its weights read a norm.
-_Reads = tuple[str, tuple[str, ...]]
 
 
 def fold_ln(model: Transformer, params: Params) -> tuple[Transformer, Params]:
@@ -44,14 +42,14 @@ def fold_ln(model: Transformer, params: Params) -> tuple[Transformer, Params]:
     The model and parameters, with the same logits.
   """
   cfg = model.cfg
-  blocks, cfg = _fold_blocks(dict(params['blocks']), cfg)
+  blocks, cfg = fold_blocks(dict(params['blocks']), cfg)
   params = {**params, 'blocks': blocks}
   # A pooler, where there is no head of its own, reads what ln_final gives.
   fits_end = cfg.head == 'mlm' or (cfg.head == 'linear' and not cfg.pooler)
   if cfg.norm != 'none' and cfg.final_norm and fits_end:
     params, cfg = _untie(params, cfg)
     kind = 'rmsnorm' if cfg.final_rms else cfg.norm
-    norm, unembed = _fold(kind, params['ln_final'], params['unembed'], ('U',))
+    norm, unembed = fold(kind, params['ln_final'], params['unembed'], ('U',))
     params = {**params, 'ln_final': norm, 'unembed': unembed}
     cfg = dataclasses.replace(cfg, unembed_bias='b_U' in unembed)
   return model.clone(cfg=cfg), params
@@ -175,87 +173,6 @@ def process(
     if on and not why_not(model.cfg):
       model, params = step(model, params)
   return model, params
-
-
-def _fold_blocks(blocks: Params, cfg: TransformerConfig) -> tuple[Params, Any]:
-  """The layers' parameters with what can be folded folded, and the config for them."""
-  before = cfg.norm != 'none' and cfg.norm_placement in ('pre', 'sandwich')
-  mlp = 'experts' if cfg.experts else 'mlp'
-  # The readers of a norm are folded together or not at all.
-  fits_mlp = before and not (cfg.experts and cfg.norm == 'layernorm')
-  fits_attn = before and cfg.positions != 'shortformer'
-  reads_ln1: list[_Reads] = [('attn', ('Q', 'K', 'V'))]
-  reads_mlp: list[_Reads] = [(mlp, _reading_mlp(cfg))]
-  if cfg.shared_norm:
-    reads_ln1, fits_attn = reads_ln1 + reads_mlp, fits_attn and fits_mlp
-  if fits_attn:
-    blocks = _fold_into(blocks, cfg.norm, 'ln1', reads_ln1)
-  if fits_mlp and not cfg.attn_only and not cfg.shared_norm:
-    blocks = _fold_into(blocks, cfg.norm, 'ln2', reads_mlp)
-  if cfg.act == 'solu_ln' and not cfg.attn_only:
-    # SoLU's own norm is a LayerNorm in every model, and W_out reads it.
-    norm, out = _fold('layernorm', blocks['mlp']['ln'], blocks['mlp'], ('out',))
-    blocks = {**blocks, 'mlp': {**out, 'ln': norm}}
-  return _complete_biases(blocks, cfg)
-
-
-def _fold_into(blocks: Params, kind: str, norm: str, readers: list[_Reads]) -> Params:
-  out = dict(blocks)
-  for part, names in readers:
-    out[norm], out[part] = _fold(kind, blocks[norm], blocks[part], names)
-  return out
-
-
-def _fold(
-  kind: str, norm: Params, part: Params, names: tuple[str, ...]
-) -> tuple[Params, Params]:
-  """The norm without gain and bias, and the weights that read it with them.
-
-  Weights read along their last axis but one: `W_Q [L, H, D, K]`, `W_U [D, V]`.
-  """
-  part = dict(part)
-  for name in names:
-    weight = part[f'W_{name}'].astype(wide(part[f'W_{name}'].dtype))
-    dtype = part[f'W_{name}'].dtype
-    folded = weight * _along(norm['w'], weight)
-    if kind == 'layernorm':
-      # Where biases are folded, W_out's is that of W_out, W_U's is b_U.
-      bias = (weight * _along(norm['b'], weight)).sum(-2)
-      part[f'b_{name}'] = (bias + part.get(f'b_{name}', 0)).astype(dtype)
-      folded = folded - folded.mean(-2, keepdims=True)
-    part[f'W_{name}'] = folded.astype(dtype)
-  plain = {'w': jnp.ones_like(norm['w'])}
-  if 'b' in norm:
-    plain['b'] = jnp.zeros_like(norm['b'])
-  return plain, part
-
-
-def _along(vector: jax.Array, weight: jax.Array) -> jax.Array:
-  """A vector per layer, shaped to scale the rows of each of the layer's matrices."""
-  *layers, size = vector.shape
-  ones = [1] * (weight.ndim - vector.ndim - 1)
-  return vector.reshape(*layers, *ones, size, 1)
-
-
-def _complete_biases(blocks: Params, cfg: TransformerConfig) -> tuple[Params, Any]:
-  """Zeros for the biases that the config has beside those that folding made."""
-  qkv = 'b_Q' in blocks['attn']
-  cfg = dataclasses.replace(cfg, qkv_bias=qkv)
-  if cfg.attn_only or cfg.experts:
-    return blocks, cfg
-  mlp = dict(blocks['mlp'])
-  if any(name.startswith('b_') for name in mlp):
-    cfg = dataclasses.replace(cfg, mlp_bias=True)
-    for name in (*_reading_mlp(cfg), 'out'):
-      weight = mlp[f'W_{name}']
-      mlp.setdefault(f'b_{name}', jnp.zeros_like(weight[:, 0]))
-  return {**blocks, 'mlp': mlp}, cfg
-
-
-def _reading_mlp(cfg: TransformerConfig) -> tuple[str, ...]:
-  if cfg.experts:
-    return ('router', 'gate', 'in')
-  return ('gate', 'in') if cfg.gated else ('in',)
 
 
 def _writing_mlp(cfg: TransformerConfig) -> tuple[tuple[str, tuple[str, ...]], ...]:

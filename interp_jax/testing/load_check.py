@@ -99,7 +99,7 @@ def check_folder(
     raise ValueError(f'{folder}: logits are not finite in float32.')
   found: dict[str, Any] = {'notes': _missing()}
   with tempfile.TemporaryDirectory() as written:
-    models.save_like(written, model, params, like=folder)
+    models.save_like(written, model, params, folder, ignore_fields=ignore)
     there = _logits_there(folder, tokens, in_double=False)
     if there is None:
       again = models.load(written, ignore_fields=ignore)[1]

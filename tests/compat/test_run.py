@@ -118,6 +118,18 @@ def test_a_filter_keeps_what_it_names(tiny):
     one['z', 0]
 
 
+def test_decompositions_read_what_a_filter_kept(tiny):
+  model, params = tiny
+  parts = ('hook_embed', 'hook_pos_embed', 'hook_attn_out', 'hook_mlp_out')
+  wanted = lambda name: name.endswith(parts)
+  _, cache = compat.run_with_cache(model, params, TOKENS, names_filter=wanted)
+  _, everything = compat.run_with_cache(model, params, TOKENS)
+  rows = cache.decompose_resid()
+  np.testing.assert_allclose(
+    rows.sum(0), everything['resid_post', -1], rtol=1e-4, atol=1e-4
+  )
+
+
 def test_a_filter_prunes_the_compiled_program(tiny):
   model, params = tiny
 

@@ -72,6 +72,7 @@ MODELS = {
   'solu alone': {'act': 'solu_ln', 'norm': 'none'},
   'no norm': {'norm': 'none'},
   'no final norm': {'final_norm': False},
+  'final rms': {'final_rms': True},
   'shortformer': {'positions': 'shortformer'},
   'shortformer of shared norm': {
     'positions': 'shortformer',
@@ -109,7 +110,7 @@ def _step(name, model, params):
     return None
 
 
-FAST = ('gpt2', 'gptj', 'llama', 'gemma2', 'mixtral', 'bert', 'solu', 'shortformer')
+FAST = ('gpt2', 'gptj', 'gemma2', 'mixtral', 'bert', 'solu', 'shortformer')
 
 
 def _cases():

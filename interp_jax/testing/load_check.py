@@ -39,7 +39,8 @@ class Check:
     float32: Logits in float32, here and in the library that defined the folder:
       transformers, or TransformerLens for its own.
     float64: The same in float64.
-    hooks: How many hooks were compared with TransformerLens, raw and processed.
+    hooks: How many hooks were compared with TransformerLens, raw and processed, the
+      logits of both among them.
     hook_error: The largest difference at any of them.
     processed: Log-probabilities before and after `process`.
     round_trip: What was read and is written and read again: logits of that library, or

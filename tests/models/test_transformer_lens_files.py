@@ -37,7 +37,6 @@ KINDS = {
   'folded, older name': ({'normalization': 'LNPre'}, {}),
   'final rms': ({'final_rms': True}, {'final_rms': True}),
   'rms': ({'normalization_type': 'RMS'}, {'norm': 'rmsnorm'}),
-  'gated': ({'gated_mlp': True, 'act_fn': 'silu'}, {'gated': True, 'act': 'silu'}),
   'grouped': ({'n_key_value_heads': 2}, {'kv_heads': 2}),
   'rotary': (
     {'positional_embedding_type': 'rotary', 'rotary_dim': 4, 'rotary_base': 99},
@@ -53,8 +52,6 @@ def published_names(model, params):
   tensors = {}
   for path, leaf in jax.tree_util.tree_leaves_with_path(params):
     name = jax.tree_util.keystr(path, simple=True, separator='.')
-    if name.endswith('mlp.b_gate'):
-      continue  # TransformerLens has none.
     if model.cfg.kv_heads < model.cfg.heads:
       for kind in ('W_K', 'W_V', 'b_K', 'b_V'):
         name = name.replace(f'.{kind}', f'._{kind}')
@@ -84,9 +81,6 @@ def test_a_toy_model_is_the_model_that_its_config_describes(tmp_path, kind):
       w, b = params['blocks'][name]['w'], params['blocks'][name]['b']
       params['blocks'][name] = {'w': jnp.ones_like(w), 'b': jnp.zeros_like(b)}
     params['ln_final'] = {'w': jnp.ones(12), 'b': jnp.zeros(12)}
-  if options.get('gated'):
-    mlp = params['blocks']['mlp']
-    mlp['b_gate'] = jnp.zeros_like(mlp['b_gate'])
   tensors = published_names(model, params)
   if folded:
     tensors = {n: t for n, t in tensors.items() if '.ln' not in n and 'ln_f' not in n}
@@ -111,6 +105,7 @@ def test_what_is_written_back_is_what_was_read(tmp_path):
 @pytest.mark.parametrize(
   ('given', 'message'),
   [
+    ({'gated_mlp': True}, r'gated_mlp=True is not supported.*b_in after the product'),
     ({'use_local_attn': True}, 'use_local_attn=True is not supported, only False'),
     ({'act_fn': 'gulu'}, r"Unknown act_fn 'gulu'. Did you mean 'gelu'"),
     ({'normalization_type': 'BN'}, r"Unknown normalization_type 'BN'"),

@@ -62,7 +62,6 @@ def _config(fields: Fields, names: Set[str]) -> dict[str, Any]:
     'attn_only': attn_only,
     'parallel': fields.take('parallel_attn_mlp', False),
     'act': 'gelu' if attn_only else _choice('act_fn', act, _ACTIVATIONS),
-    'gated': fields.take('gated_mlp', False),
     'unembed_bias': 'unembed.b_U' in names,
     'final_rms': fields.take('final_rms', False) and layernorm,
   }
@@ -113,6 +112,8 @@ def _refuse(fields: Fields) -> None:
   }
   for name, value in off.items():
     fields.require(name, value, default=value)
+  why = "TransformerLens adds a gated MLP's b_in after the product."
+  fields.require('gated_mlp', False, default=False, why=why)
   fields.require('attention_dir', 'causal', 'bidirectional', default='causal')
   vocabulary = fields.need('d_vocab')
   fields.require('d_vocab_out', -1, vocabulary, default=-1)
@@ -151,11 +152,6 @@ def _mlp_rows(cfg: TransformerConfig, layer: str) -> list[Row]:
     Row(f'{layer}.mlp.W_out', 'blocks/mlp/W_out', 'm d -> m d'),
     Row(f'{layer}.mlp.b_out', 'blocks/mlp/b_out', 'd -> d'),
   ]
-  if cfg.gated:  # TransformerLens's gate has no bias.
-    rows += [
-      Row(f'{layer}.mlp.W_gate', 'blocks/mlp/W_gate', 'd m -> d m'),
-      Row(f'{layer}.mlp.b_gate', 'blocks/mlp/b_gate', 'm -> m', default=0.0),
-    ]
   if cfg.act == 'solu_ln':
     rows += [
       Row(f'{layer}.mlp.ln.w', 'blocks/mlp/ln/w', 'm -> m'),

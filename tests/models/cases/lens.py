@@ -24,7 +24,7 @@ _LENS_OPTIONS: Mapping[str, Mapping[str, Any]] = {
   'shortformer': {'positional_embedding_type': 'shortformer'},
   'final-rms': {'final_rms': True, 'act_fn': 'solu'},
   'folded': {'normalization_type': 'LNPre'},
-  'rms': {'normalization_type': 'RMS', 'gated_mlp': True, 'act_fn': 'silu'},
+  'rms': {'normalization_type': 'RMS', 'act_fn': 'silu'},
   'no-norm': {'normalization_type': None, 'act_fn': 'relu'},
   'rotary': {'positional_embedding_type': 'rotary', 'rotary_dim': 4},
   'pairs': {

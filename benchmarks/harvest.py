@@ -443,6 +443,8 @@ def consumed(width: int, rounds: int) -> float:
 @contextlib.contextmanager
 def scratch_folder(under: str) -> Iterator[pathlib.Path]:
   """An empty folder that is deleted at the end."""
+  if under:
+    pathlib.Path(under).mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(dir=under or None) as folder:
     yield pathlib.Path(folder)
 

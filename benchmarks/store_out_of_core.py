@@ -53,6 +53,8 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f'{argv[1]!r} is not a flag.')
   limit = int(LIMIT.value * 1e9)
   resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+  if FOLDER.value:
+    pathlib.Path(FOLDER.value).mkdir(parents=True, exist_ok=True)
   scratch = pathlib.Path(
     tempfile.mkdtemp(prefix='store_out_of_core_', dir=FOLDER.value)
   )

@@ -7,6 +7,7 @@ from interp_jax.models.config import TransformerConfig
 from interp_jax.models.conversion import Row
 from interp_jax.models.families.family import (
   Family,
+  fused_heads,
   heads_out,
   linear,
   norm,
@@ -51,8 +52,6 @@ def _config(fields: Fields, names: Set[str]) -> dict[str, Any]:
 
 def _rows(cfg: TransformerConfig) -> list[Row]:
   layer = 'h.{l}'
-  w = tuple(f'blocks/attn/W_{kind}' for kind in 'QKV')
-  b = tuple(f'blocks/attn/b_{kind}' for kind in 'QKV')
   qkv = (
     f'{layer}.self_attention.query_key_value'  # Head by head: queries, keys, values.
   )
@@ -60,8 +59,7 @@ def _rows(cfg: TransformerConfig) -> list[Row]:
     Row('word_embeddings.weight', 'embed/W_E', 'v d -> v d'),
     *norm('word_embeddings_layernorm', 'ln_embed'),
     *norm(f'{layer}.input_layernorm', 'blocks/ln1'),
-    Row(f'{qkv}.weight', w, '(g n k) d -> (g n) d k'),
-    Row(f'{qkv}.bias', b, '(g n k) -> (g n) k'),
+    *fused_heads(qkv, '(g n k) d -> (g n) d k', '(g n k) -> (g n) k'),
     *heads_out(f'{layer}.self_attention.dense', True),
     *norm(f'{layer}.post_attention_layernorm', 'blocks/ln2'),
     *linear(f'{layer}.mlp.dense_h_to_4h', 'blocks/mlp/{}_in', True),

@@ -7,6 +7,7 @@ from interp_jax.models.config import TransformerConfig
 from interp_jax.models.conversion import Row
 from interp_jax.models.families.family import (
   Family,
+  fused_heads,
   heads_out,
   linear,
   norm,
@@ -52,24 +53,20 @@ def _config(fields: Fields, names: Set[str]) -> dict[str, Any]:
 
 def _rows(cfg: TransformerConfig) -> list[Row]:
   layer = 'h.{l}'
-  w = tuple(f'blocks/attn/W_{kind}' for kind in 'QKV')
-  b = tuple(f'blocks/attn/b_{kind}' for kind in 'QKV')
   qkv = (
     f'{layer}.self_attention.query_key_value'  # Group by group: queries, key, value.
   )
-  rows = [
+  bias = '(g n k) -> (g n) k' if cfg.qkv_bias else None
+  return [
     Row('word_embeddings.weight', 'embed/W_E', 'v d -> v d'),
     *_norms(cfg, layer),
-    Row(f'{qkv}.weight', w, '(g n k) d -> (g n) d k'),
+    *fused_heads(qkv, '(g n k) d -> (g n) d k', bias),
     *heads_out(f'{layer}.self_attention.dense', cfg.attn_out_bias),
     *linear(f'{layer}.mlp.dense_h_to_4h', 'blocks/mlp/{}_in', cfg.mlp_bias),
     *linear(f'{layer}.mlp.dense_4h_to_h', 'blocks/mlp/{}_out', cfg.mlp_bias),
     *norm('ln_f', 'ln_final'),
     *unembed('lm_head', cfg),
   ]
-  if cfg.qkv_bias:
-    rows.append(Row(f'{qkv}.bias', b, '(g n k) -> (g n) k'))
-  return rows
 
 
 def _norms(cfg: TransformerConfig, layer: str) -> list[Row]:

@@ -76,6 +76,14 @@ def heads(source: str, kind: str, bias: bool) -> list[Row]:
   return [w, b] if bias else [w]
 
 
+def fused_heads(source: str, weight: str, bias: str | None = None) -> list[Row]:
+  """Queries, keys and values in one tensor, by the axes of its weight and bias."""
+  w = tuple(f'blocks/attn/W_{kind}' for kind in 'QKV')
+  b = tuple(f'blocks/attn/b_{kind}' for kind in 'QKV')
+  rows = [Row(f'{source}.weight', w, weight)]
+  return [*rows, Row(f'{source}.bias', b, bias)] if bias else rows
+
+
 def heads_out(source: str, bias: bool) -> list[Row]:
   """The projection from the heads."""
   w = Row(f'{source}.weight', 'blocks/attn/W_O', 'd (h k) -> h k d')

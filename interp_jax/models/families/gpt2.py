@@ -5,7 +5,7 @@ from typing import Any
 
 from interp_jax.models.config import TransformerConfig
 from interp_jax.models.conversion import Row
-from interp_jax.models.families.family import Family, norm
+from interp_jax.models.families.family import Family, fused_heads, norm
 from interp_jax.models.families.fields import Fields
 
 
@@ -34,14 +34,11 @@ def _config(fields: Fields, names: Set[str]) -> dict[str, Any]:
 
 def _rows(cfg: TransformerConfig) -> list[Row]:
   attn, mlp = 'h.{l}.attn', 'h.{l}.mlp'
-  w = tuple(f'blocks/attn/W_{kind}' for kind in 'QKV')
-  b = tuple(f'blocks/attn/b_{kind}' for kind in 'QKV')
   rows = [
     Row('wte.weight', 'embed/W_E', 'v d -> v d'),
     Row('wpe.weight', 'pos_embed/W_pos', 't d -> t d'),
     *norm('h.{l}.ln_1', 'blocks/ln1'),
-    Row(f'{attn}.c_attn.weight', w, 'd (n k) -> n d k'),
-    Row(f'{attn}.c_attn.bias', b, '(n k) -> n k'),
+    *fused_heads(f'{attn}.c_attn', 'd (n k) -> n d k', '(n k) -> n k'),
     Row(f'{attn}.c_proj.weight', 'blocks/attn/W_O', '(h k) d -> h k d'),
     Row(f'{attn}.c_proj.bias', 'blocks/attn/b_O', 'd -> d'),
     *norm('h.{l}.ln_2', 'blocks/ln2'),

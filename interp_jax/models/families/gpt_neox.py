@@ -7,6 +7,7 @@ from interp_jax.models.config import TransformerConfig
 from interp_jax.models.conversion import Row
 from interp_jax.models.families.family import (
   Family,
+  fused_heads,
   heads_out,
   linear,
   norm,
@@ -45,13 +46,12 @@ def _config(fields: Fields, names: Set[str]) -> dict[str, Any]:
 
 def _rows(cfg: TransformerConfig) -> list[Row]:
   layer = 'layers.{l}'
-  w = tuple(f'blocks/attn/W_{kind}' for kind in 'QKV')
-  b = tuple(f'blocks/attn/b_{kind}' for kind in 'QKV')
   qkv = f'{layer}.attention.query_key_value'  # Head by head: queries, keys, values.
-  rows = [
+  bias = '(g n k) -> (g n) k' if cfg.qkv_bias else None
+  return [
     Row('embed_in.weight', 'embed/W_E', 'v d -> v d'),
     *norm(f'{layer}.input_layernorm', 'blocks/ln1'),
-    Row(f'{qkv}.weight', w, '(g n k) d -> (g n) d k'),
+    *fused_heads(qkv, '(g n k) d -> (g n) d k', bias),
     *heads_out(f'{layer}.attention.dense', cfg.attn_out_bias),
     *norm(f'{layer}.post_attention_layernorm', 'blocks/ln2'),
     *linear(f'{layer}.mlp.dense_h_to_4h', 'blocks/mlp/{}_in', True),
@@ -59,9 +59,6 @@ def _rows(cfg: TransformerConfig) -> list[Row]:
     *norm('final_layer_norm', 'ln_final'),
     *unembed('embed_out', cfg),
   ]
-  if cfg.qkv_bias:
-    rows.append(Row(f'{qkv}.bias', b, '(g n k) -> (g n) k'))
-  return rows
 
 
 GPT_NEOX = Family(

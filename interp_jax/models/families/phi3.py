@@ -5,7 +5,7 @@ from typing import Any
 
 from interp_jax.models.config import TransformerConfig
 from interp_jax.models.conversion import Row
-from interp_jax.models.families.family import Family, heads_out, linear
+from interp_jax.models.families.family import Family, fused_heads, heads_out, linear
 from interp_jax.models.families.fields import Fields
 from interp_jax.models.families.llama import (
   UNUSED,
@@ -26,12 +26,11 @@ def _config(fields: Fields, names: Set[str]) -> dict[str, Any]:
 
 
 def _rows(cfg: TransformerConfig) -> list[Row]:
-  qkv = tuple(f'blocks/attn/W_{kind}' for kind in 'QKV')
   gate_up = ('blocks/mlp/W_gate', 'blocks/mlp/W_in')
   return [
     *outer_rows(cfg),
     *pre_norm_rows(),
-    Row('layers.{l}.self_attn.qkv_proj.weight', qkv, '(n k) d -> n d k'),
+    *fused_heads('layers.{l}.self_attn.qkv_proj', '(n k) d -> n d k'),
     *heads_out('layers.{l}.self_attn.o_proj', False),
     Row('layers.{l}.mlp.gate_up_proj.weight', gate_up, 'n d -> d n'),
     *linear('layers.{l}.mlp.down_proj', 'blocks/mlp/{}_out', False),

@@ -13,7 +13,12 @@ import numpy as np
 
 from interp_jax.core import unknown
 from interp_jax.models.config import TransformerConfig
-from interp_jax.models.published import open_published, save_published
+from interp_jax.models.published import (
+  by_path,
+  open_published,
+  parameter_shapes,
+  save_published,
+)
 from interp_jax.models.streaming import Read, read_as_is, read_params, read_rows
 from interp_jax.models.tensor_files import stored_tensors, write_tensors
 from interp_jax.models.tokenizer import NoTokenizer, Tokenizer
@@ -101,7 +106,7 @@ def save(
   """
   folder = pathlib.Path(path)
   folder.mkdir(parents=True, exist_ok=True)
-  leaves = _flatten(params)
+  leaves = {_own_name(path): leaf for path, leaf in by_path(params).items()}
   tensors = {name: (leaf.shape, np.dtype(dtype)) for name, leaf in leaves.items()}
   write_tensors(folder, tensors, lambda name: np.asarray(leaves[name]))
   fields = {'format': FORMAT, **cfg.to_dict()}
@@ -155,7 +160,7 @@ def _open_own(
     fields |= {'dtype': dtype, 'param_dtype': dtype}
   cfg = TransformerConfig.from_dict(fields)
   stored = stored_tensors(folder)
-  wanted = {name: leaf.shape for name, leaf in _flatten(_shapes(cfg)).items()}
+  wanted = {_own_name(path): s for path, s in parameter_shapes(cfg).items()}
   if stored.keys() != wanted.keys():
     raise ValueError(
       f'{folder} does not fit its config: it lacks '
@@ -223,9 +228,6 @@ def _one_device(shapes: Any) -> Any:
   return jax.tree.map(lambda _: device, shapes)
 
 
-def _flatten(params: Any) -> dict[str, Any]:
-  leaves = jax.tree_util.tree_leaves_with_path(params)
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='.'): leaf
-    for path, leaf in leaves
-  }
+def _own_name(path: str) -> str:
+  """The tensor's name in our own format."""
+  return path.replace('/', '.')

@@ -106,7 +106,7 @@ def save_published(
   """
   published = open_published(like, ignore_fields)
   _check_same_model(model.cfg, published)
-  leaves = _by_path(params)
+  leaves = by_path(params)
   found, tensors = {}, {}
   for name, there in places(published.plan, model.cfg).items():
     if name not in published.names:
@@ -123,10 +123,11 @@ def save_published(
 def parameter_shapes(cfg: TransformerConfig) -> dict[str, tuple[int, ...]]:
   """Path, keys joined by `/`, → shape of every parameter of a model."""
   shapes = jax.eval_shape(lambda: init_params(Transformer(cfg)))
-  return {path: leaf.shape for path, leaf in _by_path(shapes).items()}
+  return {path: leaf.shape for path, leaf in by_path(shapes).items()}
 
 
-def _by_path(params: Any) -> dict[str, Any]:
+def by_path(params: Any) -> dict[str, Any]:
+  """The leaves of a pytree by their paths, keys joined by `/`."""
   leaves = jax.tree_util.tree_leaves_with_path(params)
   return {
     jax.tree_util.keystr(path, simple=True, separator='/'): leaf

@@ -62,7 +62,7 @@ def train(
     rows = dictionaries.sample_of(held_out, values['held_out_rows'], array)
   mesh = make_mesh(values['mesh']['data'] or None, values['mesh']['model'])
   result = dictionaries.train_on_store(
-    config, trainer, reader, workdir, array=array, held_out=rows, mesh=mesh
+    config, trainer, reader, workdir, inputs=array, held_out=rows, mesh=mesh
   )
   if result.finished and jax.process_index() == 0:
     how = {'trainer': trainer.to_dict(), 'metrics': result.metrics}

@@ -11,15 +11,29 @@ of arrays, and the result is a pytree that can be called and spliced into a mode
     edits = {'resid_post': Splice(result.dictionary, layer=1)}
 """
 
-from interp_jax.dictionaries.activation import ACTIVATIONS, ReLU, TopK
+from interp_jax.dictionaries.activation import (
+  ACTIVATIONS,
+  AbsTopK,
+  BatchTopK,
+  Gated,
+  GroupMax,
+  JumpReLU,
+  Plan,
+  ReLU,
+  TopK,
+)
+from interp_jax.dictionaries.codes import SparseCodes
+from interp_jax.dictionaries.combinations import check
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.contexts import Context, contexts
+from interp_jax.dictionaries.cross_layer import CrossLayerTranscoder
 from interp_jax.dictionaries.dictionary import (
   Dictionary,
   load,
   load_metadata,
   save,
 )
+from interp_jax.dictionaries.export import export_params, fold_norms
 from interp_jax.dictionaries.features import (
   Examples,
   clarity,
@@ -28,11 +42,30 @@ from interp_jax.dictionaries.features import (
   strongest_examples,
 )
 from interp_jax.dictionaries.geometry import cosines, matched_cosine, max_cosine
-from interp_jax.dictionaries.initial import InputScale, geometric_median, measure
+from interp_jax.dictionaries.initial import (
+  Init,
+  InputScale,
+  geometric_median,
+  init_params,
+  measure,
+)
 from interp_jax.dictionaries.metrics import Metrics, evaluate, split
-from interp_jax.dictionaries.objective import L1, TERMS, AuxK, terms_from_dict
+from interp_jax.dictionaries.objective import (
+  L0,
+  L1,
+  TERMS,
+  AuxK,
+  GateReconstruction,
+  Lp,
+  Matryoshka,
+  PreActivation,
+  SquaredError,
+  Tanh,
+  terms_from_dict,
+)
 from interp_jax.dictionaries.recovered import Recovered, recovered
-from interp_jax.dictionaries.rows import ArrayBatches
+from interp_jax.dictionaries.resample import Resample
+from interp_jax.dictionaries.rows import Arranged, ArrayBatches
 from interp_jax.dictionaries.settings import TrainerConfig
 from interp_jax.dictionaries.step import (
   DictionaryState,
@@ -41,43 +74,67 @@ from interp_jax.dictionaries.step import (
   make_step,
 )
 from interp_jax.dictionaries.trainer import (
-  DICTIONARY_RULES,
   TrainResult,
+  dictionary_rules,
   sample_of,
   train,
   train_on_store,
 )
-from interp_jax.dictionaries.wiring import WIRINGS, Autoencoder, SparseCodes
+from interp_jax.dictionaries.wiring import Autoencoder, Crosscoder, Transcoder
+from interp_jax.dictionaries.wirings import WIRINGS
 
 __all__ = [
   'ACTIVATIONS',
-  'DICTIONARY_RULES',
+  'L0',
   'L1',
   'TERMS',
   'WIRINGS',
+  'AbsTopK',
+  'Arranged',
   'ArrayBatches',
   'Autoencoder',
   'AuxK',
+  'BatchTopK',
   'Context',
+  'CrossLayerTranscoder',
+  'Crosscoder',
   'Dictionary',
   'DictionaryConfig',
   'DictionaryState',
   'Examples',
+  'GateReconstruction',
+  'Gated',
+  'GroupMax',
+  'Init',
   'InputScale',
+  'JumpReLU',
+  'Lp',
+  'Matryoshka',
   'Metrics',
+  'Plan',
+  'PreActivation',
   'ReLU',
   'Recovered',
+  'Resample',
   'SparseCodes',
+  'SquaredError',
+  'Tanh',
   'TopK',
   'TrainResult',
   'TrainerConfig',
+  'Transcoder',
+  'check',
   'clarity',
   'clearest',
   'contexts',
   'cosines',
+  'dictionary_rules',
   'evaluate',
   'export',
+  'export_params',
+  'fold_norms',
   'geometric_median',
+  'init_params',
   'init_state',
   'load',
   'load_metadata',

@@ -1,77 +1,329 @@
-"""Activations: from pre-activations to codes, `[..., F]` to `[..., F]`.
+"""Activations: from what the encoder computes to codes.
 
 One of the three choices that make a dictionary, with `wiring` and `objective`. An
 activation is a frozen dataclass, so that it can be part of a config, be hashed by `jit`
-and be written as JSON.
+and be written as JSON. It owns the encoder's parameters of shape `C`, one number a
+feature: biases, thresholds, gates.
+
+With `lin [B, *C]` the inputs times the encoder, and `pre = lin + b_enc`:
+
+    relu       max(pre, 0)
+    gated      [lin + b_gate > 0] max(exp(r_mag) lin + b_mag, 0)
+    jumprelu   pre where pre > threshold
+    topk       max(pre, 0) of the k largest pre of an example
+    abstopk    pre of the k largest |pre| of an example
+    batchtopk  max(pre, 0) of the k B largest pre of a batch of B
+    groupmax   max(pre, 0) of the largest pre of each of k groups of neighbours
 """
 
 from collections.abc import Mapping
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from interp_jax.core import unknown
-from interp_jax.dictionaries import kernels
+from interp_jax.dictionaries import kernels, ste
+from interp_jax.dictionaries.codes import Codes, SparseCodes, dense
+
+if TYPE_CHECKING:
+  from interp_jax.dictionaries.wirings import Wiring
+
+Params = dict[str, Any]
+Shape = tuple[int, ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+  """What encoding gives: codes, and what terms of the objective ask for.
+
+  Attributes:
+    codes: Dense `[B, *C]` or `SparseCodes`.
+    pre: Dense pre-activations `[B, *C]`; None where they are not kept.
+    gate: The rectified gate `max(lin + b_gate, 0)` of gated activations, or None.
+  """
+
+  codes: Codes
+  pre: Any = None
+  gate: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
-class ReLU:
-  """`max(pre, 0)`: as many features as are positive. Needs a sparsity objective."""
+class Plan:
+  """How the arithmetic is done: changes nothing but rounding.
 
-  name: ClassVar[str] = 'relu'
+  Attributes:
+    impl: `'sparse'` or `'dense'`, as `kernels.resolve` gives it.
+    mesh: The mesh that features are split over, or None.
+    limit: How many of the k features stay active: a traced number for sweeps over k;
+      None for all of them.
+  """
+
+  impl: str = 'dense'
+  mesh: Any = None
+  limit: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Activation:
+  """What all activations share: a bias, and dense codes of any number of features."""
 
   @property
   def sparse_k(self) -> int | None:
-    """The number of active features where it is fixed: here it is not."""
+    """The number of active features where it is fixed, else None."""
     return None
 
-  def dense(self, pre: Float[Array, '*batch F']) -> Float[Array, '*batch F']:
-    """The codes."""
-    return jax.nn.relu(pre)
+  def init(self, shape: Shape) -> Params:
+    """The parameters of shape `C` before training."""
+    return {'b_enc': jnp.zeros(shape)}
 
   def check(self, features: int) -> None:
-    """Any number of features is fine."""
+    """Raises ValueError where the activation does not fit so many features."""
+
+  def scale(self, params: Params, factor: Any) -> Params:
+    """Parameters that give codes times a positive factor for inputs times it."""
+    return params | {'b_enc': params['b_enc'] * factor}
+
+  def scale_features(self, params: Params, norms: Any) -> Params:
+    """Parameters that give each feature's codes times its factor."""
+    return params | {'b_enc': params['b_enc'] * norms}
+
+  def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
+    """The codes of a batch.
+
+    Args:
+      wiring: Computes `lin`.
+      params: The dictionary's parameters.
+      x: Inputs `[B, *in]`.
+      plan: How to compute.
+
+    Returns:
+      The codes, and what else is known then.
+    """
+    raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
-class TopK:
+class ReLU(_Activation):
+  """As many features as are positive. Needs a sparsity objective."""
+
+  name: ClassVar[str] = 'relu'
+
+  def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
+    pre = wiring.project(params, x) + params['b_enc']
+    return Encoded(jax.nn.relu(pre), pre)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gated(_Activation):
+  """A gate says whether, a magnitude how much (Rajamanoharan et al. 2024, 2404.16014).
+
+  The two share the encoder up to a scale: `W_mag = exp(r_mag) W_gate`. Needs the term
+  `gate` and a sparsity term, which is then taken of the rectified gate.
+  """
+
+  name: ClassVar[str] = 'gated'
+
+  def init(self, shape: Shape) -> Params:
+    return {name: jnp.zeros(shape) for name in ('b_gate', 'b_mag', 'r_mag')}
+
+  def scale(self, params: Params, factor: Any) -> Params:
+    return self.scale_features(params, factor)
+
+  def scale_features(self, params: Params, norms: Any) -> Params:
+    return params | {name: params[name] * norms for name in ('b_gate', 'b_mag')}
+
+  def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
+    lin = wiring.project(params, x)
+    gate = lin + params['b_gate']
+    pre = jnp.exp(params['r_mag']) * lin + params['b_mag']
+    codes = jnp.where(gate > 0, jax.nn.relu(pre), 0)
+    return Encoded(codes, pre, jax.nn.relu(gate))
+
+
+@dataclasses.dataclass(frozen=True)
+class JumpReLU(_Activation):
+  """`pre` where it is above a learned threshold (Rajamanoharan et al. 2024).
+
+  The thresholds are learned through straight-through estimators, see `ste`. They are
+  held directly, not as logarithms: Adam moves a parameter by about the learning rate,
+  which would barely move a small threshold.
+
+  Attributes:
+    init_threshold: What thresholds start at.
+    bandwidth: Width of the estimator's rectangle, in units of pre-activations.
+    to_input: Whether pre-activations get the estimator's gradient, too.
+  """
+
+  init_threshold: float = 0.01
+  bandwidth: float = 0.05
+  to_input: bool = False
+  name: ClassVar[str] = 'jumprelu'
+
+  def init(self, shape: Shape) -> Params:
+    return super().init(shape) | {'threshold': jnp.full(shape, self.init_threshold)}
+
+  def check(self, features: int) -> None:
+    if not (self.bandwidth > 0 and self.init_threshold >= 0):
+      raise ValueError(
+        f'JumpReLU: bandwidth={self.bandwidth} must be positive and init_threshold='
+        f'{self.init_threshold} not negative.'
+      )
+
+  def scale(self, params: Params, factor: Any) -> Params:
+    return self.scale_features(params, factor)
+
+  def scale_features(self, params: Params, norms: Any) -> Params:
+    return params | {name: params[name] * norms for name in ('b_enc', 'threshold')}
+
+  def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
+    pre = wiring.project(params, x) + params['b_enc']
+    threshold = params['threshold'].astype(pre.dtype)
+    codes = ste.jump(pre, threshold, self.bandwidth, self.to_input)
+    # Where a threshold is below 0 (files of other libraries have such), as they do.
+    return Encoded(jax.nn.relu(codes), pre)
+
+
+@dataclasses.dataclass(frozen=True)
+class TopK(_Activation):
   """Keeps the k largest pre-activations, rectified (Makhzani & Frey 2013, 1312.5663).
 
   As in Gao et al. 2024 (2406.04093): exactly k features are kept, and those that are
   negative are zero.
 
   Attributes:
-    k: How many features to keep.
+    k: How many features to keep; of each layer, where layers have codes of their own.
+    by_norm: Whether pre-activations are compared times the norms of the decoder's
+      rows, as they would be with rows of norm 1. It changes nothing under the unit-norm
+      constraint.
   """
 
   k: int = 32
+  by_norm: bool = False
   name: ClassVar[str] = 'topk'
 
   @property
   def sparse_k(self) -> int | None:
-    """The number of active features."""
     return self.k
 
-  def dense(self, pre: Float[Array, '*batch F']) -> Float[Array, '*batch F']:
-    """The codes, zero but for the k largest."""
-    flat = pre.reshape(-1, pre.shape[-1])
-    values, indices = kernels.select(flat, self.k)
-    codes = kernels.scatter_dense(jax.nn.relu(values), indices, pre.shape[-1])
-    return codes.reshape(pre.shape)
-
   def check(self, features: int) -> None:
-    """Raises unless k is between 1 and the number of features."""
     if not 1 <= self.k <= features:
       raise ValueError(
-        f'TopK: k={self.k} of {features} features. Choose k between 1 and {features}.'
+        f'{type(self).__name__}: k={self.k} of {features} features. Choose k between 1 '
+        f'and {features}.'
       )
 
+  def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
+    norms = jax.lax.stop_gradient(wiring.norms(params)) if self.by_norm else None
+    codes = wiring.top(params, x, self.k, plan, norms)
+    return Encoded(_limited(codes, plan.limit))
 
-Activation = ReLU | TopK
-ACTIVATIONS: Mapping[str, type] = {cls.name: cls for cls in (ReLU, TopK)}
+
+@dataclasses.dataclass(frozen=True)
+class AbsTopK(TopK):
+  """Keeps the k pre-activations of largest magnitude, with their signs (2510.00404).
+
+  A feature then stands for a direction both ways.
+  """
+
+  name: ClassVar[str] = 'abstopk'
+
+  def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
+    pre = wiring.project(params, x) + params['b_enc']
+    size = jnp.abs(pre)
+    if self.by_norm:
+      size = size * jax.lax.stop_gradient(wiring.norms(params))
+    _, indices = kernels.select(size.reshape(-1, pre.shape[-1]), self.k)
+    indices = indices.reshape(*pre.shape[:-1], self.k)
+    values = jnp.take_along_axis(pre, indices, -1)
+    return Encoded(_limited(SparseCodes(values, indices), plan.limit), pre)
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchTopK(_Activation):
+  """Keeps the k B largest pre-activations of a batch of B (Bussmann et al. 2024).
+
+  An example may use more or fewer than k features. What is trained depends on the
+  batch; what is saved must not, so training keeps a running mean of the smallest active
+  value, and the exported dictionary is a JumpReLU one with that threshold.
+
+  Attributes:
+    k: Mean number of active features of an example; of each layer, where layers have
+      codes of their own, which then share the batch's.
+    rate: Weight of the newest batch in the running threshold.
+    by_norm: As in `TopK`.
+  """
+
+  k: float = 32
+  rate: float = 0.01
+  by_norm: bool = False
+  name: ClassVar[str] = 'batchtopk'
+
+  def check(self, features: int) -> None:
+    if not 0 < self.k <= features:
+      raise ValueError(
+        f'BatchTopK: k={self.k} of {features} features. Choose k above 0 and at most '
+        f'{features}.'
+      )
+
+  def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
+    pre = wiring.project(params, x) + params['b_enc']
+    compared = jax.nn.relu(pre)
+    if self.by_norm:
+      compared = compared * jax.lax.stop_gradient(wiring.norms(params))
+    k = self.k if plan.limit is None else plan.limit
+    count = k * (pre.size // pre.shape[-1])
+    keep = kernels.largest(compared, count, plan)
+    return Encoded(jnp.where(keep, jax.nn.relu(pre), 0), pre)
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupMax(_Activation):
+  """Keeps the largest pre-activation of each of k groups, rectified (sparsify).
+
+  A group is `F / k` neighbouring features. It needs no selection over all features.
+
+  Attributes:
+    k: How many groups; it must divide the number of features.
+  """
+
+  k: int = 32
+  name: ClassVar[str] = 'groupmax'
+
+  @property
+  def sparse_k(self) -> int | None:
+    return self.k
+
+  def check(self, features: int) -> None:
+    if not 1 <= self.k <= features or features % self.k:
+      raise ValueError(
+        f'GroupMax: k={self.k} groups of {features} features. Choose a k that divides '
+        f'{features}.'
+      )
+
+  def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
+    pre = jax.nn.relu(wiring.project(params, x) + params['b_enc'])
+    grouped = pre.reshape(*pre.shape[:-1], self.k, -1)
+    start = jnp.arange(self.k) * grouped.shape[-1]
+    indices = start + jnp.argmax(grouped, -1)
+    return Encoded(SparseCodes(grouped.max(-1), indices), pre)
+
+
+Activation = ReLU | Gated | JumpReLU | TopK | AbsTopK | BatchTopK | GroupMax
+ACTIVATIONS: Mapping[str, type] = {
+  cls.name: cls for cls in (ReLU, Gated, JumpReLU, TopK, AbsTopK, BatchTopK, GroupMax)
+}
+
+
+def _limited(codes: Codes, limit: Any) -> Codes:
+  """Sparse codes of which only the first `limit` stay."""
+  if limit is None:
+    return codes
+  kept = jnp.arange(codes.values.shape[-1]) < limit
+  return SparseCodes(jnp.where(kept, codes.values, 0), codes.indices)
 
 
 def to_dict(activation: Activation) -> dict[str, Any]:
@@ -103,6 +355,9 @@ def from_dict(data: Mapping[str, Any]) -> Activation:
   return cls(**given)
 
 
-def active(codes: Float[Array, '*batch F']) -> Float[Array, '*batch']:
-  """L0: how many features are not zero."""
-  return jnp.sum(codes != 0, -1).astype(codes.dtype)
+def dense_codes(
+  activation: Activation, wiring: 'Wiring', params: Params, x: Array
+) -> Float[Array, 'B *C']:
+  """The codes of a batch as a dense array."""
+  encoded = activation.encode(wiring, params, x, Plan())
+  return dense(encoded.codes, wiring.code_shape(params)[-1])

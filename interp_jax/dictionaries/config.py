@@ -6,8 +6,10 @@ from typing import Any
 
 from interp_jax.core import unknown
 from interp_jax.dictionaries import activation as activations
+from interp_jax.dictionaries import wirings
 from interp_jax.dictionaries.activation import Activation, TopK
-from interp_jax.dictionaries.wiring import Wiring, get_wiring
+from interp_jax.dictionaries.wiring import Autoencoder
+from interp_jax.dictionaries.wirings import Wiring
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,9 +18,10 @@ class DictionaryConfig:
 
   Attributes:
     width: `D`, the width of the activations that it reads.
-    features: `F`, the number of its features.
-    activation: From pre-activations to codes.
-    wiring: What it reads and writes: a key of `wiring.WIRINGS`.
+    features: `F`, the number of its features; of each layer, for a cross-layer
+      transcoder.
+    activation: From what the encoder computes to codes.
+    wiring: What it reads and writes.
     site: The site whose activations it reads; None where there is no model.
     layer: The layer of the site.
   """
@@ -26,7 +29,7 @@ class DictionaryConfig:
   width: int
   features: int
   activation: Activation = TopK()  # noqa: RUF009, it is frozen
-  wiring: str = 'autoencoder'
+  wiring: Wiring = Autoencoder()  # noqa: RUF009, it is frozen
   site: str | None = None
   layer: int | None = None
 
@@ -34,18 +37,38 @@ class DictionaryConfig:
     for name in ('width', 'features'):
       if getattr(self, name) < 1:
         raise ValueError(f'{name}={getattr(self, name)}: it must be at least 1.')
-    get_wiring(self.wiring)
+    self.wiring.check(self.width)
     self.activation.check(self.features)
 
   @property
-  def wires(self) -> Wiring:
-    """The wiring itself."""
-    return get_wiring(self.wiring)
+  def in_shape(self) -> tuple[int, ...]:
+    """The shape of an input: `(D,)`, `(S, D)` or `(L, D)`."""
+    return self.wiring.in_shape(self.width)
+
+  @property
+  def out_shape(self) -> tuple[int, ...]:
+    """The shape of an output."""
+    return self.wiring.out_shape(self.width)
+
+  @property
+  def code_shape(self) -> tuple[int, ...]:
+    """`C`, the shape of the codes of an example: `(F,)` or `(L, F)`."""
+    return self.wiring.codes_of(self.features)
+
+  def shapes(self) -> dict[str, Any]:
+    """The shape of every parameter, by name."""
+    own = self.activation.init(self.code_shape)
+    return self.wiring.shapes(self.width, self.features) | {
+      name: tuple(value.shape) for name, value in own.items()
+    }
 
   def to_dict(self) -> dict[str, Any]:
     """As plain data, for JSON."""
     fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-    return fields | {'activation': activations.to_dict(self.activation)}
+    return fields | {
+      'activation': activations.to_dict(self.activation),
+      'wiring': wirings.to_dict(self.wiring),
+    }
 
   @classmethod
   def from_dict(cls, data: Mapping[str, Any]) -> 'DictionaryConfig':
@@ -61,4 +84,6 @@ class DictionaryConfig:
     given = dict(data)
     if isinstance(given.get('activation'), Mapping):
       given['activation'] = activations.from_dict(given['activation'])
+    if isinstance(given.get('wiring'), Mapping | str):
+      given['wiring'] = wirings.from_dict(given['wiring'])
     return cls(**given)

@@ -1,19 +1,26 @@
-"""The unit-norm decoder as an optax transformation.
+"""Constraints as optax transformations: unit-norm decoders, thresholds above zero.
 
-Without it, codes can shrink while decoder rows grow: an L1 penalty is then evaded, and
-the size of a code means nothing.
+Without the first, codes can shrink while decoder rows grow: an L1 penalty is then
+evaded, and the size of a code means nothing. A row is all that a feature writes: the
+axes of `W_dec` (or of each of its leaves) beyond the first.
 """
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 import optax
 
 
-def unit_rows(W: Float[Array, 'F D']) -> Float[Array, 'F D']:
+def _over_row(W: Array) -> tuple[int, ...]:
+  return tuple(range(1, W.ndim))
+
+
+def unit_rows(W: Float[Array, 'F *out']) -> Float[Array, 'F *out']:
   """The rows, each divided by its norm."""
-  return W / jnp.maximum(jnp.linalg.norm(W, axis=-1, keepdims=True), 1e-12)
+  squares = jnp.sum(jnp.square(W), _over_row(W), keepdims=True)
+  return W / jnp.maximum(jnp.sqrt(squares), 1e-12)
 
 
 def project_gradient(name: str = 'W_dec') -> optax.GradientTransformation:
@@ -29,10 +36,14 @@ def project_gradient(name: str = 'W_dec') -> optax.GradientTransformation:
     The transformation, to stand before the optimiser.
   """
 
+  def project(gradient: Array, W: Array) -> Array:
+    rows = unit_rows(W)
+    along = jnp.sum(gradient * rows, _over_row(W), keepdims=True)
+    return gradient - along * rows
+
   def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-    rows = unit_rows(params[name])
-    along = jnp.sum(updates[name] * rows, -1, keepdims=True)
-    return updates | {name: updates[name] - along * rows}, state
+    projected = jax.tree.map(project, updates[name], params[name])
+    return updates | {name: projected}, state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
@@ -48,7 +59,30 @@ def renormalize(name: str = 'W_dec') -> optax.GradientTransformation:
   """
 
   def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-    moved = unit_rows(params[name] + updates[name])
-    return updates | {name: moved - params[name]}, state
+    to_unit = lambda change, W: unit_rows(W + change) - W
+    moved = jax.tree.map(to_unit, updates[name], params[name])
+    return updates | {name: moved}, state
+
+  return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def keep_thresholds_positive(name: str = 'threshold') -> optax.GradientTransformation:
+  """Changes the update so that thresholds do not fall below 0.
+
+  Below 0, a JumpReLU would pass negative pre-activations. The projection leaves the
+  gradient alone, so that a threshold at 0 can rise again.
+
+  Args:
+    name: The parameter; nothing is done where there is none.
+
+  Returns:
+    The transformation, to stand last.
+  """
+
+  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    if name not in updates:
+      return updates, state
+    lowest = -params[name]
+    return updates | {name: jnp.maximum(updates[name], lowest)}, state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

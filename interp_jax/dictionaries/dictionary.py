@@ -20,9 +20,11 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from interp_jax.dictionaries import activation as activations
-from interp_jax.dictionaries import kernels
+from interp_jax.dictionaries import codes as codes_lib
+from interp_jax.dictionaries import kernels, wirings
+from interp_jax.dictionaries.activation import Plan
+from interp_jax.dictionaries.codes import Codes, SparseCodes
 from interp_jax.dictionaries.config import DictionaryConfig
-from interp_jax.dictionaries.wiring import SparseCodes
 from interp_jax.edits import register_callable
 
 FORMAT = 'interp_jax.dictionary/1'
@@ -36,7 +38,8 @@ class Dictionary:
   """Parameters and config of a dictionary.
 
   Attributes:
-    params: `W_enc [D, F]`, `b_enc [F]`, `W_dec [F, D]`, `b_dec [D]`.
+    params: `W_enc [D, F]`, `W_dec [F, D]`, `b_dec [D]` and what the activation has
+      (`b_enc [F]`, ...); of other wirings as their docstrings say.
     config: What to compute with them.
   """
 
@@ -48,12 +51,18 @@ class Dictionary:
   ) -> Float[Array, '*batch F']:
     """The codes of activations, dense.
 
+    Args:
+      x: Activations `[..., *in]`: `[..., D]`, or `[..., S, D]` and `[..., L, D]` for
+        dictionaries that read several.
+
+    Returns:
+      Codes `[..., F]`, or `[..., L, F]` for a cross-layer transcoder.
+
     Raises:
-      ValueError: if the width is not the dictionary's.
+      ValueError: if the shape is not the dictionary's.
     """
-    rows = self._rows(x)
-    pre = self.config.wires.pre_activations(self._arrays, rows)
-    return self.config.activation.dense(pre).reshape(*x.shape[:-1], -1)
+    codes = codes_lib.dense(self._encoded(x), self.config.features)
+    return codes.reshape(*self._batch(x), *self.config.code_shape)
 
   def encode_sparse(
     self, x: Float[Array | np.ndarray, '*batch D'], k: int | None = None
@@ -69,7 +78,7 @@ class Dictionary:
       Values (zero where fewer than k are active) and indices.
 
     Raises:
-      ValueError: if the width is not the dictionary's, or k is missing or too large.
+      ValueError: if the shape is not the dictionary's, or k is missing or too large.
     """
     own = self.config.activation.sparse_k
     k = own if k is None else k
@@ -79,19 +88,23 @@ class Dictionary:
         f'encode_sparse: k={k} with activation {self.config.activation}. Give k '
         f'between 1 and {limit}.'
       )
-    pre = self.config.wires.pre_activations(self._arrays, self._rows(x))
-    codes = self.config.activation.dense(pre) if own is None else pre
-    values, indices = kernels.select(codes, k)
-    shape = (*x.shape[:-1], k)
-    return jax.nn.relu(values).reshape(shape), indices.reshape(shape)
+    codes = self._encoded(x)
+    if not isinstance(codes, SparseCodes):
+      values, indices = kernels.select(codes.reshape(-1, codes.shape[-1]), k)
+    else:
+      values, indices = codes.values[..., :k], codes.indices[..., :k]
+    shape = (*self._batch(x), *self.config.code_shape[:-1], k)
+    return values.reshape(shape), indices.reshape(shape)
 
   def decode(
     self, codes: Float[Array | np.ndarray, '*batch F']
   ) -> Float[Array, '*batch D']:
-    """The output of dense codes."""
-    flat = jnp.asarray(codes).reshape(-1, self.config.features)
-    out = self.config.wires.decode(self._arrays, flat)
-    return out.reshape(*codes.shape[:-1], -1)
+    """The output of dense codes, without a skip connection: that reads the inputs."""
+    shape = self.config.code_shape
+    batch = codes.shape[: codes.ndim - len(shape)]
+    flat = jnp.asarray(codes).reshape(-1, *shape)
+    out = self.config.wiring.decode(self._arrays, flat)
+    return out.reshape(*batch, *self.config.out_shape)
 
   def decode_sparse(
     self,
@@ -99,35 +112,51 @@ class Dictionary:
     indices: Int[Array | np.ndarray, '*batch k'],
   ) -> Float[Array, '*batch D']:
     """The output of sparse codes, as `encode_sparse` gives them."""
-    k = values.shape[-1]
+    lead, k = self.config.code_shape[:-1], values.shape[-1]
+    batch = values.shape[: values.ndim - 1 - len(lead)]
+    shape = (-1, *lead, k)
     codes = SparseCodes(
-      jnp.asarray(values).reshape(-1, k), jnp.asarray(indices).reshape(-1, k)
+      jnp.asarray(values).reshape(shape), jnp.asarray(indices).reshape(shape)
     )
-    out = self.config.wires.decode(self._arrays, codes)
-    return out.reshape(*values.shape[:-1], -1)
+    out = self.config.wiring.decode(self._arrays, codes)
+    return out.reshape(*batch, *self.config.out_shape)
 
   def __call__(
     self, x: Float[Array | np.ndarray, '*batch D']
   ) -> Float[Array, '*batch D']:
-    """`decode(encode(x))`, through sparse codes where there are such."""
-    wires = self.config.wires
-    codes = wires.encode(self._arrays, self._rows(x), self.config.activation)
-    return wires.decode(self._arrays, codes).astype(x.dtype).reshape(x.shape)
+    """The output for activations: codes decoded, and what a skip connection adds."""
+    params, wiring = self._arrays, self.config.wiring
+    rows = self._rows(x)
+    out = wiring.decode(params, self._encoded(x)) + wiring.skip(params, rows)
+    return out.astype(x.dtype).reshape(*self._batch(x), *self.config.out_shape)
+
+  def _encoded(self, x: Array | np.ndarray) -> Codes:
+    """Codes `[B, *C]`, sparse where the activation fixes how many are active."""
+    plan = Plan(kernels.resolve('auto'))
+    encoded = self.config.activation.encode(
+      self.config.wiring, self._arrays, self._rows(x), plan
+    )
+    return encoded.codes
+
+  def _batch(self, x: Array | np.ndarray) -> tuple[int, ...]:
+    """The axes of activations that are not of one input."""
+    return tuple(x.shape[: x.ndim - len(self.config.in_shape)])
 
   @property
-  def _arrays(self) -> dict[str, Array]:
+  def _arrays(self) -> dict[str, Any]:
     """The parameters as jax arrays; an edit read from a file holds numpy's."""
-    return {name: jnp.asarray(value) for name, value in self.params.items()}
+    return jax.tree.map(jnp.asarray, self.params)
 
   def _rows(self, x: Array | np.ndarray) -> Array:
-    """The activations as `[B, D]` in the parameters' dtype, checked."""
-    if x.shape[-1] != self.config.width:
+    """The activations as `[B, *in]` in the parameters' dtype, checked."""
+    shape = self.config.in_shape
+    if tuple(x.shape[-len(shape) :]) != shape:
       raise ValueError(
-        f'A dictionary of width {self.config.width} was given activations of shape '
-        f'{tuple(x.shape)}; the last axis must be {self.config.width}.'
+        f'A dictionary that reads {list(shape)} was given activations of shape '
+        f'{tuple(x.shape)}; the last axes must be {list(shape)}.'
       )
-    dtype = jnp.promote_types(x.dtype, self.params['W_enc'].dtype)
-    return jnp.asarray(x, dtype).reshape(-1, self.config.width)
+    dtype = jnp.promote_types(x.dtype, self.params['b_dec'].dtype)
+    return jnp.asarray(x, dtype).reshape(-1, *shape)
 
 
 def save(
@@ -146,7 +175,7 @@ def save(
 
   folder = pathlib.Path(path)
   folder.mkdir(parents=True, exist_ok=True)
-  tensors = {k: np.ascontiguousarray(v) for k, v in dictionary.params.items()}
+  tensors = _flat(dictionary.params)
   content = {
     'format': FORMAT,
     'config': dictionary.config.to_dict(),
@@ -175,15 +204,26 @@ def load(path: str | os.PathLike[str]) -> Dictionary:
 
   folder = pathlib.Path(path)
   config = DictionaryConfig.from_dict(_read(folder)['config'])
-  params = load_file(folder / WEIGHTS)
-  expected = config.wires.shapes(config.width, config.features)
-  found = {name: tuple(array.shape) for name, array in params.items()}
+  tensors = load_file(folder / WEIGHTS)
+  is_shape = lambda x: isinstance(x, tuple)
+  expected = _flat(config.shapes(), lambda shape: shape)
+  found = {name: tuple(array.shape) for name, array in tensors.items()}
   if found != expected:
     raise ValueError(
       f'{folder / WEIGHTS} holds {found}; {CONFIG} asks for {expected}. They are not '
       'of one dictionary.'
     )
-  return Dictionary({k: jnp.asarray(v) for k, v in params.items()}, config)
+  tree = jax.tree.structure(config.shapes(), is_leaf=is_shape)
+  leaves = [jnp.asarray(tensors[name]) for name in expected]
+  return Dictionary(jax.tree.unflatten(tree, leaves), config)
+
+
+def _flat(tree: Any, to: Any = np.ascontiguousarray) -> dict[str, Any]:
+  """The leaves by path, as `W_enc` or `W_dec.0`, in the order of the tree."""
+  is_leaf = lambda x: isinstance(x, tuple)
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
+  name = lambda path: jax.tree_util.keystr(path, simple=True, separator='.')
+  return {name(path): to(leaf) for path, leaf in leaves}
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -212,5 +252,10 @@ def _read(folder: pathlib.Path) -> dict[str, Any]:
 
 
 # So that edits that splice a dictionary can be written to a file.
-for _cls in (Dictionary, DictionaryConfig, *activations.ACTIVATIONS.values()):
+for _cls in (
+  Dictionary,
+  DictionaryConfig,
+  *activations.ACTIVATIONS.values(),
+  *wirings.WIRINGS.values(),
+):
   register_callable(_cls)

@@ -1,49 +1,63 @@
 """Before the first step: the data's centre and scale, and the first parameters."""
 
+from collections.abc import Mapping
 import dataclasses
 import math
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
 from interp_jax.core import unknown
 from interp_jax.dictionaries.config import DictionaryConfig
-from interp_jax.dictionaries.wiring import Params
 
 CENTERS = ('mean', 'geometric_median', 'zero')
-NORMALIZATIONS = ('centered', 'raw', 'none')
+NORMALIZATIONS = ('centered', 'raw', 'mean_norm', 'none')
+DECODERS = ('random', 'data', 'zero')
+ENCODERS = ('transpose', 'random')
 
 
 @dataclasses.dataclass(frozen=True)
 class InputScale:
-  """What training does to its inputs and where it starts.
+  """What training does to its data and where it starts.
 
   Attributes:
-    scale: Training sees `scale * x`.
-    center: `[D]`, of the raw inputs; `scale * center` is the initial `b_dec`.
-    variance: Mean squared distance of a raw input from the mean: the divisor of FVU.
+    inputs: Training sees `inputs * x`: one factor for each source, `[1]`, `[S, 1]` or
+      `[L, 1]`.
+    outputs: The same for targets.
+    center: `[*out]`, of the raw targets; `outputs * center` is the initial `b_dec`.
+    input_center: `[*in]`, of the raw inputs.
+    variance: Mean squared distance of a raw target from the mean: the divisor of FVU.
   """
 
-  scale: float
+  inputs: np.ndarray
+  outputs: np.ndarray
   center: np.ndarray
+  input_center: np.ndarray
   variance: float
 
 
 def measure(
-  rows: Float[np.ndarray, 'N D'],
+  inputs: Float[np.ndarray, 'N *in'],
   center: str = 'geometric_median',
   normalize: str = 'centered',
+  targets: Float[np.ndarray, 'N *out'] | None = None,
 ) -> InputScale:
   """The centre and the scale of a sample of the data.
 
   Args:
-    rows: Some thousands of inputs.
+    inputs: Some thousands of inputs.
     center: What `b_dec` starts at. The geometric median (Bricken et al. 2023) is not
-      moved by the few positions of huge norm that transformers have.
-    normalize: `'raw'` makes the mean of `||x||^2` equal to D; `'centered'` does so for
-      `||x - mean||^2`, so that a mean that is large against the spread does not
-      shrink what is to be learned; `'none'` leaves the inputs as they are.
+      moved by the few positions of huge norm that transformers have. Of several
+      sources, each has its own.
+    normalize: `'raw'` makes the mean of `||x||^2` equal to D, of every source;
+      `'centered'` does so for `||x - mean||^2`, so that a mean that is large against
+      the spread does not shrink what is to be learned; `'mean_norm'` makes the mean of
+      `||x||` equal to the root of D (SAELens's `expected_average_only_in`); `'none'`
+      leaves the data as they are.
+    targets: What is to be predicted; None for the inputs.
 
   Returns:
     The scale and centre.
@@ -52,29 +66,48 @@ def measure(
     ValueError: if an option is unknown, or the rows do not vary or are not finite.
   """
   for kind, given, allowed in (
-    ('center', center, CENTERS),
+    ('centre', center, CENTERS),
     ('normalisation', normalize, NORMALIZATIONS),
   ):
     if given not in allowed:
       raise ValueError(unknown(kind, given, allowed))
-  wide = np.asarray(rows, np.float64)
-  mean = wide.mean(0)
-  variance = float(np.mean(np.sum((wide - mean) ** 2, -1)))
+  same = targets is None
+  x, y = (np.asarray(a, np.float64) for a in (inputs, inputs if same else targets))
+  variance = float(np.sum(y.var(0)))
   if not (math.isfinite(variance) and variance > 0):
     raise ValueError(
-      f'The {len(rows)} sample rows have variance {variance}: a dictionary needs '
+      f'The {len(y)} sample rows have variance {variance}: a dictionary needs '
       'finite rows that differ.'
     )
-  squares = {'centered': variance, 'raw': float(np.mean(np.sum(wide**2, -1)))}
-  scale = 1.0
-  if normalize != 'none':
-    scale = math.sqrt(wide.shape[1] / squares[normalize])
-  points = {
-    'mean': lambda: mean,
-    'geometric_median': lambda: geometric_median(wide),
-    'zero': lambda: np.zeros_like(mean),
-  }
-  return InputScale(scale, points[center](), variance)
+  scales = [_scale(x, normalize), _scale(y, normalize)]
+  centers = [_center(x, center), _center(y, center)]
+  return InputScale(scales[0], scales[1], centers[1], centers[0], variance)
+
+
+def _scale(rows: np.ndarray, normalize: str) -> np.ndarray:
+  """The factor of each source."""
+  width = rows.shape[-1]
+  spread = {
+    'none': lambda: np.full(rows.shape[1:-1], float(width)),
+    'raw': lambda: np.mean(np.sum(rows**2, -1), 0),
+    'centered': lambda: np.sum(rows.var(0), -1),
+    'mean_norm': lambda: np.mean(np.linalg.norm(rows, axis=-1), 0) ** 2,
+  }[normalize]()
+  if not np.all(spread > 0):
+    raise ValueError(
+      'A source of the sample does not vary, so that it cannot be scaled. Leave it '
+      "out, or train with normalize='none'."
+    )
+  return np.sqrt(width / spread)[..., None].astype(np.float32)
+
+
+def _center(rows: np.ndarray, center: str) -> np.ndarray:
+  if center == 'zero':
+    return np.zeros(rows.shape[1:])
+  if center == 'mean':
+    return rows.mean(0)
+  sources = rows.reshape(len(rows), -1, rows.shape[-1]).swapaxes(0, 1)
+  return np.stack([geometric_median(one) for one in sources]).reshape(rows.shape[1:])
 
 
 def geometric_median(
@@ -104,19 +137,127 @@ def geometric_median(
   return point
 
 
-def init_params(config: DictionaryConfig, inputs: InputScale, seed: int) -> Params:
-  """The first parameters, for inputs times `inputs.scale`.
+@dataclasses.dataclass(frozen=True)
+class Init:
+  """How the first weights are drawn.
+
+  Attributes:
+    decoder: `'random'` directions; `'data'`, directions of random rows of the sample
+      from its centre; or `'zero'` (sparsify's transcoders).
+    norm: The norm of the decoder's rows; 1 under the unit-norm constraint, 0.1 in
+      Anthropic's April 2024 update and in SAELens.
+    encoder: `'transpose'` of the decoder, or `'random'` directions of its own.
+    encoder_norm: The norm of the encoder's columns; None for that of the decoder's
+      rows.
+  """
+
+  decoder: str = 'random'
+  norm: float = 1.0
+  encoder: str = 'transpose'
+  encoder_norm: float | None = None
+
+  def __post_init__(self) -> None:
+    for kind, given, allowed in (
+      ('initial decoder', self.decoder, DECODERS),
+      ('initial encoder', self.encoder, ENCODERS),
+    ):
+      if given not in allowed:
+        raise ValueError(unknown(kind, given, allowed))
+
+
+def init_params(
+  config: DictionaryConfig,
+  scale: InputScale,
+  seed: Any,
+  init: Init = Init(),
+  sample: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, Any]:
+  """The first parameters, for data times `scale`.
 
   Args:
     config: The dictionary's.
-    inputs: Centre and scale of the data.
-    seed: Of the random directions.
+    scale: Centre and scale of the data.
+    seed: Of the random draws.
+    init: How the weights are drawn.
+    sample: Raw `inputs` and `targets`, for `init.decoder='data'`.
 
   Returns:
-    Parameters by name.
+    Parameters by name, float32.
+
+  Raises:
+    ValueError: if the decoder should be of data and there are fewer rows than features.
   """
-  center = np.asarray(inputs.scale * inputs.center, np.float32)
-  key = jax.random.key(seed)
-  return config.wires.init(
-    key, config.width, config.features, jax.numpy.asarray(center)
-  )
+  keys = jax.random.split(jax.random.key(seed), 3)
+  shapes = config.wiring.shapes(config.width, config.features)
+  W_dec = _decoder(config, scale, keys[0], init, sample, shapes['W_dec'])
+  params = config.activation.init(config.code_shape) | {
+    'W_dec': W_dec,
+    'b_dec': jnp.asarray(scale.outputs * scale.center, jnp.float32),
+  }
+  if 'W_enc' in shapes:
+    params['W_enc'] = _encoder(config, keys[1], init, W_dec)
+  if 'W_skip' in shapes:
+    params['W_skip'] = jnp.zeros(shapes['W_skip'])
+  return params
+
+
+def _rows_of_norm(rows: Any, norm: Any) -> Any:
+  size = jnp.sqrt(jnp.sum(jnp.square(rows), tuple(range(1, rows.ndim)), keepdims=True))
+  return norm * rows / jnp.maximum(size, 1e-12)
+
+
+def _decoder(
+  config: DictionaryConfig,
+  scale: InputScale,
+  key: Any,
+  init: Init,
+  sample: Mapping[str, np.ndarray] | None,
+  shapes: Any,
+) -> Any:
+  """Random or measured directions, each leaf of `W_dec` with rows of the norm."""
+  if init.decoder == 'zero':
+    return jax.tree.map(jnp.zeros, shapes, is_leaf=_is_shape)
+  if init.decoder == 'data':
+    return _data_rows(config, scale, key, init, sample, shapes)
+  leaves, tree = jax.tree.flatten(shapes, is_leaf=_is_shape)
+  keys = jax.random.split(key, len(leaves))
+  draw = lambda key, shape: _rows_of_norm(jax.random.normal(key, shape), init.norm)
+  return jax.tree.unflatten(tree, [draw(*p) for p in zip(keys, leaves, strict=True)])
+
+
+def _is_shape(x: Any) -> bool:
+  return isinstance(x, tuple)
+
+
+def _data_rows(
+  config: DictionaryConfig,
+  scale: InputScale,
+  key: Any,
+  init: Init,
+  sample: Mapping[str, np.ndarray] | None,
+  shapes: Any,
+) -> Any:
+  rows = () if sample is None else sample['targets']
+  if len(rows) < config.features or not _is_shape(shapes):
+    raise ValueError(
+      f"init.decoder='data' needs a sample of at least {config.features} rows (given: "
+      f'{len(rows)}) and a wiring with one decoder. Give more rows, or draw at random.'
+    )
+  chosen = jax.random.choice(key, len(rows), (config.features,), replace=False)
+  away = jnp.asarray((rows - scale.center) * scale.outputs, jnp.float32)[chosen]
+  return _rows_of_norm(away, init.norm)
+
+
+def _encoder(config: DictionaryConfig, key: Any, init: Init, W_dec: Any) -> Any:
+  """The transpose of what the decoder writes where the encoder reads, or random."""
+  norm = init.norm if init.encoder_norm is None else init.encoder_norm
+  layered = config.wiring.name == 'cross_layer'
+  rows = W_dec
+  if layered:  # A feature's own layer is the first that it writes to.
+    rows = jnp.stack([W_dec[name][:, 0] for name in sorted(W_dec, key=int)])
+  lead = config.code_shape[:-1]
+  shape = (*config.code_shape, *config.in_shape[len(lead) :])
+  if init.encoder == 'random' or init.decoder == 'zero' or rows.shape != shape:
+    rows = jax.random.normal(key, shape)
+  scaled = jax.vmap(_rows_of_norm, (0, None)) if layered else _rows_of_norm
+  return jnp.moveaxis(scaled(rows, norm), len(lead), -1)

@@ -12,10 +12,11 @@ einsum takes 24, because it writes them all to memory; hence the scan over k.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from interp_jax.core import unknown
@@ -54,6 +55,20 @@ def select(pre: Float[Array, 'B F'], k: int) -> tuple[Values, Indices]:
   """
   values, indices = jax.lax.top_k(pre, k)  # A list, in spite of its annotation.
   return values, indices
+
+
+def largest(values: Float[Array, 'B *C'], count: Any, plan: Any) -> Bool[Array, 'B *C']:
+  """Where the `count` largest of all values are.
+
+  Args:
+    values: Not negative. Zeros are never among the largest.
+    count: How many, over the whole batch; may be traced. Rounded down.
+    plan: How to compute.
+  """
+  del plan
+  flat = jnp.sort(values.reshape(-1))
+  at = jnp.clip(flat.size - jnp.floor(count).astype(jnp.int32), 0, flat.size - 1)
+  return (values >= flat[at]) & (values > 0)
 
 
 def scatter_dense(values: Values, indices: Indices, features: int) -> Array:

@@ -1,32 +1,38 @@
 """One step of training: what changes, how it is updated and what is logged of it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 import numpy as np
 import optax
 
 from interp_jax import training
+from interp_jax.dictionaries import codes as codes_lib
 from interp_jax.dictionaries import constraint, initial, objective
+from interp_jax.dictionaries.activation import BatchTopK, Plan
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.dictionary import Dictionary
+from interp_jax.dictionaries.export import export_params
+from interp_jax.dictionaries.resample import resample
 from interp_jax.dictionaries.settings import TrainerConfig
-from interp_jax.dictionaries.wiring import Codes, SparseCodes
 
 
 @flax.struct.dataclass
 class DictionaryState:
-  """What changes from step to step, and the scale of the inputs.
+  """What changes from step to step, and the scale of the data.
 
   Attributes:
     step: int32 scalar, the number of updates made.
-    params: Parameters for inputs times `scale`.
+    params: Parameters for data times `scale`.
     opt_state: The optimiser's state.
-    idle: `[F]` int32, examples since each feature was last active.
-    scale: float32 scalar.
+    idle: `[*C]` int32, examples since each feature was last active.
+    scale: `inputs` and `outputs`, the factors of the data.
+    terms: Term → its state, of those that have one.
+    least: Running smallest active value of BatchTopK; 0 for others.
   """
 
   step: Any
@@ -34,87 +40,206 @@ class DictionaryState:
   opt_state: Any
   idle: Any
   scale: Any
+  terms: Any
+  least: Any
 
 
-def make_optimizer(config: TrainerConfig) -> optax.GradientTransformation:
-  """Adam with warm-up and linear decay, keeping the decoder's rows at norm 1."""
-  schedule = training.warmup_stable_decay(
-    config.learning_rate,
+def make_optimizer(
+  config: TrainerConfig, rate: Any = None
+) -> optax.GradientTransformation:
+  """Adam (or signs) with warm-up and linear decay, under the constraints.
+
+  Args:
+    config: How to train.
+    rate: The learning rate, if not the config's: a traced number, in sweeps.
+  """
+  shape = training.warmup_stable_decay(
+    1.0,
     config.steps,
     int(config.warmup * config.steps),
     int(config.decay * config.steps),
   )
-  adam = optax.adam(schedule, config.b1, config.b2, config.eps)
+  peak = config.learning_rate if rate is None else rate
+  schedule = lambda count: peak * shape(count)
+  if config.optimizer == 'adam':
+    update = optax.adam(schedule, config.b1, config.b2, config.eps)
+  else:
+    update = optax.sign_sgd(schedule)
   clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
-  if not config.unit_norm:
-    return optax.chain(clip, adam)
-  return optax.chain(
-    constraint.project_gradient(), clip, adam, constraint.renormalize()
-  )
+  before, after = [], [constraint.keep_thresholds_positive()]
+  if config.unit_norm:
+    before, after = [constraint.project_gradient()], [constraint.renormalize(), *after]
+  return optax.chain(*before, clip, update, *after)
 
 
 def init_state(
-  config: DictionaryConfig, trainer: TrainerConfig, inputs: initial.InputScale
+  config: DictionaryConfig,
+  trainer: TrainerConfig,
+  scale: initial.InputScale,
+  seed: Any = None,
+  sample: Mapping[str, np.ndarray] | None = None,
 ) -> DictionaryState:
-  """The state before the first step."""
-  params = initial.init_params(config, inputs, trainer.seed)
-  opt_state = make_optimizer(trainer).init(params)
-  idle = jnp.zeros(config.features, jnp.int32)
-  scale = jnp.asarray(inputs.scale, jnp.float32)
-  return DictionaryState(jnp.zeros((), jnp.int32), params, opt_state, idle, scale)
+  """The state before the first step.
+
+  Args:
+    config: What the dictionary computes.
+    trainer: How it is trained.
+    scale: Centre and scale of the data.
+    seed: Of the first weights, if not the trainer's.
+    sample: Raw rows, for weights that are taken from data.
+  """
+  seed = trainer.seed if seed is None else seed
+  params = initial.init_params(config, scale, seed, trainer.init, sample)
+  if trainer.unit_norm:
+    unit = jax.tree.map(constraint.unit_rows, params['W_dec'])
+    params = params | {'W_dec': unit}
+  factors = {
+    'inputs': jnp.asarray(scale.inputs, jnp.float32),
+    'outputs': jnp.asarray(scale.outputs, jnp.float32),
+  }
+  return DictionaryState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    opt_state=make_optimizer(trainer).init(params),
+    idle=jnp.zeros(config.code_shape, jnp.int32),
+    scale=factors,
+    terms=objective.init_states(trainer.objective),
+    least=jnp.zeros(()),
+  )
 
 
 def export(config: DictionaryConfig, state: DictionaryState) -> Dictionary:
-  """The dictionary of a state, for raw activations: the scale folded into it."""
-  params = config.wires.fold_scale(state.params, state.scale)
-  return Dictionary(params, config)
+  """The dictionary of a state, for raw activations; see `export_params`."""
+  return export_params(config, state.params, state.scale, state.least)
+
+
+def split_batch(batch: Any) -> tuple[Array, Array, Any]:
+  """Inputs, targets and what else a batch holds.
+
+  Args:
+    batch: Inputs that are their own targets, or a mapping with `inputs` and `targets`
+      (and `context`, for terms that read it).
+  """
+  if not isinstance(batch, Mapping):
+    return batch, batch, None
+  inputs = batch['inputs']
+  return inputs, batch.get('targets', inputs), batch.get('context')
 
 
 def make_step(
   config: DictionaryConfig,
   trainer: TrainerConfig,
-  impl: str,
+  plan: Plan,
+  rate: Any = None,
+  seed: Any = None,
 ) -> training.StepFn:
-  """The step, not yet compiled: `(state, batch [B, D]) -> (state, metrics)`.
+  """The step, not yet compiled: `(state, batch) -> (state, metrics)`.
 
   The metrics are of this batch: `loss` and its parts, `fvu` (against the batch's own
   mean), `l0`, and `dead_fraction` (features idle for `dead_after` of AuxK; else for a
   tenth of the run).
+
+  Args:
+    config: What the dictionary computes.
+    trainer: How it is trained.
+    plan: How to compute.
+    rate: The learning rate, if not the trainer's.
+    seed: Of what is drawn in a step, if not the trainer's.
   """
-  optimizer = make_optimizer(trainer)
-  dead_after = dead_after_of(trainer)
+  optimizer = make_optimizer(trainer, rate)
+  terms, dead_after = trainer.objective, dead_after_of(trainer)
+  root = jax.random.key(trainer.seed if seed is None else seed)
 
-  def loss_fn(params: Any, x: Array, state: DictionaryState) -> Any:
-    forward = objective.run(config, params, x, state.idle, state.step, impl)
-    total, parts = objective.loss(forward, trainer.terms)
-    return total, (forward, parts)
+  def forward_of(params: Any, batch: Any, state: DictionaryState) -> objective.Forward:
+    inputs, targets, context = batch
+    known = {
+      'key': jax.random.fold_in(root, state.step),
+      'states': state.terms,
+      'context': context,
+    }
+    params, inputs = jax.tree.map(_to(trainer.compute_dtype), (params, inputs))
+    return objective.run(
+      config,
+      params,
+      inputs,
+      state.idle,
+      state.step,
+      targets=targets,
+      plan=plan,
+      **known,
+    )
 
-  def step(state: DictionaryState, batch: Array) -> tuple[DictionaryState, dict]:
-    x = batch.astype(jnp.float32) * state.scale
-    gradient = jax.value_and_grad(loss_fn, has_aux=True)
-    (total, (forward, parts)), grads = gradient(state.params, x, state)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    active = fired(forward.codes, config.features)
-    idle = count_idle(state.idle, active, x.shape[0])
+  def loss_fn(params: Any, batch: Any, state: DictionaryState) -> Any:
+    forward = forward_of(params, batch, state)
+    total, parts = objective.total_loss(forward, terms)
     logged = {
       'loss': total,
       **parts,
       'fvu': _batch_fvu(forward),
-      'l0': _l0(forward.codes),
-      'dead_fraction': jnp.mean(idle > dead_after),
+      'l0': jnp.mean(codes_lib.active(forward.codes)),
     }
-    return DictionaryState(state.step + 1, params, opt_state, idle, state.scale), logged
+    seen = {
+      'fired': codes_lib.fired(forward.codes, config.code_shape).astype(jnp.float32),
+      'terms': objective.next_states(forward, terms),
+      'least': _least(forward),
+    }
+    return total, {'logged': logged, 'seen': seen}
+
+  def step(state: DictionaryState, batch: Any) -> tuple[DictionaryState, dict]:
+    inputs, targets, context = split_batch(batch)
+    examples = inputs.shape[0]
+    inputs = _wide(inputs) * state.scale['inputs']
+    targets = _wide(targets) * state.scale['outputs']
+    scaled = (inputs, targets, context)
+    (_, aux), grads = training.gradient(
+      lambda params, part: loss_fn(params, part, state),
+      state.params,
+      scaled,
+      trainer.microbatches,
+    )
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    seen = aux['seen']
+    idle = count_idle(state.idle, seen['fired'] > 0, examples)
+    if trainer.resample is not None:
+      settings = trainer.resample
+      again = lambda: resample(
+        settings,
+        params,
+        opt_state,
+        idle,
+        inputs,
+        targets,
+        forward_of(params, scaled, state).error,
+        jax.random.fold_in(root, -1 - state.step),
+      )
+      same = lambda: (params, opt_state, idle)
+      due = settings.due(state.step + 1)
+      params, opt_state, idle = jax.lax.cond(due, again, same)
+    dead = {'dead_fraction': jnp.mean(idle > dead_after)}
+    state = DictionaryState(
+      step=state.step + 1,
+      params=params,
+      opt_state=opt_state,
+      idle=idle,
+      scale=state.scale,
+      terms=seen['terms'],
+      least=running_least(config, state.least, seen['least']),
+    )
+    return state, aux['logged'] | dead
 
   return step
 
 
-def fired(codes: Codes, features: int) -> Bool[Array, ' F']:
-  """Which features are active anywhere in the batch."""
-  if isinstance(codes, SparseCodes):
-    quiet = jnp.zeros(features, bool)
-    return quiet.at[codes.indices].max(codes.values > 0)
-  return jnp.any(codes > 0, axis=0)
+def _wide(rows: Array) -> Array:
+  """The rows in float32 at least."""
+  return rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
+
+
+def _to(dtype: str) -> Any:
+  """A cast of floating-point leaves."""
+  is_float = lambda x: jnp.issubdtype(x.dtype, jnp.floating)
+  return lambda x: x.astype(dtype) if is_float(x) else x
 
 
 def count_idle(idle: Array, active: Array, examples: int) -> Array:
@@ -125,18 +250,33 @@ def count_idle(idle: Array, active: Array, examples: int) -> Array:
 
 def dead_after_of(trainer: TrainerConfig) -> int:
   """Examples without activity after which a feature counts as dead."""
-  for term in trainer.terms:
-    if isinstance(term, objective.AuxK):
-      return term.dead_after
+  for part in (*trainer.objective, trainer.resample):
+    if getattr(part, 'dead_after', -1) > 0:
+      return part.dead_after
   return max(1, trainer.steps * trainer.batch_size // 10)
 
 
+def _least(forward: objective.Forward) -> Float[Array, '']:
+  """The smallest active value of a batch under BatchTopK, as it was compared; else 0.
+
+  Infinity where nothing is active.
+  """
+  if not isinstance(forward.config.activation, BatchTopK):
+    return jnp.zeros(())
+  values = forward.codes
+  if forward.config.activation.by_norm:
+    values = values * forward.config.wiring.norms(forward.params)
+  return jnp.min(jnp.where(values > 0, values, jnp.inf)).astype(jnp.float32)
+
+
+def running_least(config: DictionaryConfig, old: Array, new: Array) -> Array:
+  """The running threshold after a batch; it starts at the first batch's."""
+  if not isinstance(config.activation, BatchTopK):
+    return old
+  rate = jnp.where(old > 0, config.activation.rate, 1.0)
+  return jnp.where(jnp.isfinite(new), (1 - rate) * old + rate * new, old)
+
+
 def _batch_fvu(forward: objective.Forward) -> Float[Array, '']:
-  centered = forward.targets - jnp.mean(forward.targets, 0)
-  error = forward.targets - forward.outputs
-  return jnp.sum(jnp.square(error)) / jnp.sum(jnp.square(centered))
-
-
-def _l0(codes: Codes) -> Float[Array, '']:
-  values = codes.values if isinstance(codes, SparseCodes) else codes
-  return jnp.mean(jnp.sum(values > 0, -1).astype(jnp.float32))
+  spread = objective.spread(forward.targets)
+  return objective.sum_squares(forward.error) / spread

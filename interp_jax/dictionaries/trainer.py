@@ -3,7 +3,7 @@
 Loop, checkpoints, log and mesh are the `training` room's; the step is `step`'s.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import os
@@ -12,13 +12,14 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Float
 import numpy as np
 
 from interp_jax import training
-from interp_jax.dictionaries import initial, kernels, metrics
+from interp_jax.dictionaries import combinations, initial, kernels, metrics
+from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.dictionary import Dictionary
+from interp_jax.dictionaries.rows import Arranged, arrange
 from interp_jax.dictionaries.settings import TrainerConfig
 from interp_jax.dictionaries.step import (
   DictionaryState,
@@ -29,14 +30,23 @@ from interp_jax.dictionaries.step import (
 from interp_jax.sharding import MODEL, Rules, shardings
 from interp_jax.store import Reader
 
-# Features are split over `model`, everything of width D only is on every device.
-DICTIONARY_RULES: Rules = (
-  (r'(^|/)W_enc$', P(None, MODEL)),  # [D, F]
-  (r'(^|/)b_enc$', P(MODEL)),  # [F]
-  (r'(^|/)W_dec$', P(MODEL, None)),  # [F, D]
-  (r'(^|/)b_dec$', P()),  # [D]
-  (r'(^|/)idle$', P(MODEL)),  # [F]
-)
+# Inputs that are their own targets, or a mapping with `inputs` and `targets`.
+Rows = Any
+
+
+def dictionary_rules(config: DictionaryConfig) -> Rules:
+  """How a state is laid out: features are split over `model`, the rest is everywhere.
+
+  Args:
+    config: The dictionary's.
+  """
+  codes = P(*[None] * (len(config.code_shape) - 1), MODEL)
+  return (
+    (r'(^|/)W_enc$', P(*[None] * len(config.in_shape), MODEL)),  # [*in, F]
+    (r'(^|/)W_dec(/\d+)?$', P(MODEL)),  # [F, *out]
+    (r'(^|/)(b_enc|b_gate|b_mag|r_mag|threshold|idle)$', codes),  # [*C]
+    (r'.*', P()),
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,61 +72,68 @@ def train(
   config: DictionaryConfig,
   trainer: TrainerConfig,
   batches: training.BatchIterator,
-  sample: Float[np.ndarray, 'N D'],
+  sample: Rows,
   workdir: str | os.PathLike[str],
   *,
-  held_out: Float[np.ndarray, 'M D'] | None = None,
+  held_out: Rows | None = None,
   mesh: Mesh | None = None,
+  sinks: Sequence[training.Sink] = (),
   progress: bool = True,
 ) -> TrainResult:
   """Trains a dictionary, or goes on from the checkpoint in `workdir`.
 
-  A resumed run ends with the same bits as one never stopped.
+  A resumed run ends with the same bits as one never stopped, and with the same numbers
+  up to rounding where it goes on on another mesh.
 
   Args:
     config: What the dictionary computes.
     trainer: How it is trained.
-    batches: Endless iterator of raw activations `[B, D]`, whose position can be saved
-      (`ArrayBatches`, `store.Batches`).
-    sample: Some thousands of raw rows, for centre and scale.
+    batches: Endless iterator of raw activations `[B, *in]`, or of mappings with
+      `inputs` and `targets`, whose position can be saved (`ArrayBatches`,
+      `store.Batches`, `Arranged`, `harvest.stream`).
+    sample: Some thousands of raw rows, for centre and scale: inputs, or a mapping with
+      `inputs` and `targets`.
     workdir: Folder for checkpoints and `metrics.jsonl`.
-    held_out: Rows to evaluate on.
+    held_out: Rows to evaluate on, as `sample`.
     mesh: Devices: the batch is split over `data`, the features over `model`. None for
       one device.
+    sinks: What metrics go to beside `metrics.jsonl`.
     progress: Whether to show a progress bar.
 
   Returns:
     The dictionary and what it scores.
 
   Raises:
-    ValueError: if the sample's width is not the config's, a size does not divide over
-      the mesh, or `workdir` holds another run's checkpoint.
+    ValueError: if the parts do not make sense together, the sample is not of the
+      config's shape, a size does not divide over the mesh, or `workdir` holds another
+      run's checkpoint.
     DivergedError: if a metric is not finite.
   """
-  _check_width(config, sample, 'sample')
-  inputs = initial.measure(sample, trainer.center, trainer.normalize)
-  state = init_state(config, trainer, inputs)
-  impl = kernels.resolve(trainer.impl, 1 if mesh is None else mesh.size)
-  step = make_step(config, trainer, impl)
+  combinations.check(config, trainer)
+  check_rows(config, sample, 'sample')
+  inputs, targets = as_pair(sample)
+  scale = initial.measure(inputs, trainer.center, trainer.normalize, targets)
+  both = {'inputs': inputs, 'targets': inputs if targets is None else targets}
+  state = init_state(config, trainer, scale, sample=both)
+  plan = plan_of(trainer, mesh)
   layout = None
   if mesh is not None:
-    layout = shardings(mesh, DICTIONARY_RULES, state)
+    layout = shardings(mesh, dictionary_rules(config), state)
     state = jax.device_put(state, layout)
   result = training.fit(
     state,
-    training.compile_step(step, mesh, layout),
+    training.compile_step(make_step(config, trainer, plan), mesh, layout),
     batches,
-    _loop(trainer),
+    loop_config(trainer),
     workdir,
     evaluate=_evaluator(config, held_out),
     place=functools.partial(training.place_batch, mesh=mesh),
     notes={'dictionary': config.to_dict(), 'trainer': trainer.settings},
+    sinks=sinks,
     progress=progress,
   )
   dictionary = export(config, result.state)
-  scores = {}
-  if held_out is not None:
-    scores = metrics.evaluate(dictionary, metrics.split(held_out)).to_dict()
+  scores = {} if held_out is None else score(dictionary, held_out)
   return TrainResult(dictionary, result.state, scores, result.finished, result.seconds)
 
 
@@ -126,11 +143,10 @@ def train_on_store(
   reader: Reader,
   workdir: str | os.PathLike[str],
   *,
-  array: str | None = None,
-  held_out: Float[np.ndarray, 'M D'] | None = None,
+  inputs: Sequence[str] | str | None = None,
+  targets: Sequence[str] | str = (),
   sample_rows: int = 16_384,
-  mesh: Mesh | None = None,
-  progress: bool = True,
+  **options: Any,
 ) -> TrainResult:
   """Trains on the rows of a dataset, shuffled anew in every epoch.
 
@@ -139,12 +155,12 @@ def train_on_store(
     trainer: How it is trained; its seed is also that of the order of rows.
     reader: The dataset.
     workdir: As in `train`.
-    array: Which array of the dataset; None for its only one.
-    held_out: As in `train`.
+    inputs: Which arrays of the dataset it reads: several for crosscoders and
+      cross-layer transcoders, in the order of sources or layers; None for the only one.
+    targets: Which arrays it writes, where they are not those that it reads.
     sample_rows: How many rows, spread over the dataset, to measure the centre and the
       scale on.
-    mesh: As in `train`.
-    progress: As in `train`.
+    **options: Further arguments of `train`.
 
   Returns:
     As `train`.
@@ -157,33 +173,63 @@ def train_on_store(
     raise ValueError(
       f'batch_size={trainer.batch_size} does not divide over {processes} processes.'
     )
+  inputs, targets = array_names(reader, inputs, targets)
   batches = reader.batches(
     trainer.batch_size // processes,
     trainer.seed,
-    arrays=array,
+    arrays=(*inputs, *targets),
     process_index=jax.process_index(),
     process_count=processes,
   )
   try:
-    sample = sample_of(reader, sample_rows, array)
-    return train(
-      config,
-      trainer,
-      batches,
-      sample,
-      workdir,
-      held_out=held_out,
-      mesh=mesh,
-      progress=progress,
-    )
+    sample = sample_of(reader, sample_rows, inputs, targets)
+    arranged = Arranged(batches, inputs, targets)
+    return train(config, trainer, arranged, sample, workdir, **options)
   finally:
     batches.close()
 
 
+def array_names(
+  reader: Reader, inputs: Sequence[str] | str | None, targets: Sequence[str] | str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+  """Names of arrays as tuples.
+
+  Raises:
+    ValueError: if no input is named and the dataset has several arrays.
+  """
+  as_names = lambda given: (given,) if isinstance(given, str) else tuple(given)
+  if inputs is None:
+    if len(reader.names) > 1:
+      raise ValueError(
+        f'The dataset has the arrays {list(reader.names)}: name those that the '
+        'dictionary reads (inputs) and writes (targets).'
+      )
+    inputs = reader.names
+  return as_names(inputs), as_names(targets)
+
+
 def sample_of(
-  reader: Reader, rows: int, array: str | None = None, pieces: int = 16
-) -> Float[np.ndarray, 'N D']:
-  """Some rows from all over a dataset, float32: `pieces` runs of neighbours."""
+  reader: Reader,
+  rows: int,
+  inputs: Sequence[str] | str | None = None,
+  targets: Sequence[str] | str = (),
+  pieces: int = 16,
+) -> Rows:
+  """Some rows from all over a dataset, float32: `pieces` runs of neighbours.
+
+  Args:
+    reader: The dataset.
+    rows: How many rows.
+    inputs: As in `train_on_store`.
+    targets: As in `train_on_store`.
+    pieces: How many runs.
+  """
+  inputs, targets = array_names(reader, inputs, targets)
+  taken = {name: _some(reader, rows, name, pieces) for name in (*inputs, *targets)}
+  return arrange(taken, inputs, targets)
+
+
+def _some(reader: Reader, rows: int, array: str, pieces: int) -> np.ndarray:
   total = len(reader)
   if rows >= total:
     return np.asarray(reader.numpy(array), np.float32)
@@ -193,7 +239,13 @@ def sample_of(
   return np.concatenate(parts).astype(np.float32)
 
 
-def _loop(trainer: TrainerConfig) -> training.LoopConfig:
+def plan_of(trainer: TrainerConfig, mesh: Mesh | None) -> Plan:
+  """How the steps are computed on some devices."""
+  return Plan(kernels.resolve(trainer.impl, 1 if mesh is None else mesh.size), mesh)
+
+
+def loop_config(trainer: TrainerConfig) -> training.LoopConfig:
+  """Lengths and intervals of the loop, and what its progress bar shows."""
   return training.LoopConfig(
     steps=trainer.steps,
     log_every=trainer.log_every,
@@ -201,26 +253,49 @@ def _loop(trainer: TrainerConfig) -> training.LoopConfig:
     checkpoint_every=trainer.checkpoint_every,
     units_per_step=trainer.batch_size,
     unit='examples',
+    show=('loss', 'l0', 'fvu', 'dead_fraction'),
   )
 
 
+def score(dictionary: Dictionary, rows: Rows) -> dict[str, float | int]:
+  """The metrics of a dictionary on rows that are in memory."""
+  inputs, targets = as_pair(rows)
+  batches = metrics.split(inputs)
+  if targets is not None:
+    batches = zip(batches, metrics.split(targets), strict=True)
+  return metrics.evaluate(dictionary, batches).to_dict()
+
+
 def _evaluator(
-  config: DictionaryConfig, held_out: np.ndarray | None
+  config: DictionaryConfig, held_out: Rows | None
 ) -> Callable[[Any], dict[str, float | int]] | None:
   if held_out is None:
     return None
-  _check_width(config, held_out, 'held_out')
-
-  def evaluate(state: DictionaryState) -> dict[str, float | int]:
-    scored = metrics.evaluate(export(config, state), metrics.split(held_out))
-    return scored.to_dict()
-
-  return evaluate
+  check_rows(config, held_out, 'held_out')
+  return lambda state: score(export(config, state), held_out)
 
 
-def _check_width(config: DictionaryConfig, rows: np.ndarray, name: str) -> None:
-  if rows.ndim != 2 or rows.shape[1] != config.width or len(rows) < 2:
+def as_pair(rows: Rows) -> tuple[np.ndarray, np.ndarray | None]:
+  """Inputs and targets; None for targets that are the inputs."""
+  if isinstance(rows, Mapping):
+    return rows['inputs'], rows.get('targets')
+  return rows, None
+
+
+def check_rows(config: DictionaryConfig, rows: Rows, name: str) -> None:
+  """Raises ValueError unless rows have the shapes that the dictionary is for."""
+  inputs, targets = as_pair(rows)
+  if targets is None and not config.wiring.reconstructs:
     raise ValueError(
-      f'{name} has shape {rows.shape}; a dictionary of width {config.width} needs '
-      f'[N, {config.width}] with N at least 2.'
+      f'{name} has no targets, and a {config.wiring.name} dictionary writes what it '
+      "does not read. Give {'inputs': ..., 'targets': ...}."
     )
+  for kind, given, shape in (
+    ('inputs', inputs, config.in_shape),
+    ('targets', inputs if targets is None else targets, config.out_shape),
+  ):
+    if given.shape[1:] != shape or len(given) < 2:
+      raise ValueError(
+        f'{name}: the {kind} have shape {given.shape}; this dictionary needs '
+        f'[N, {", ".join(map(str, shape))}] with N at least 2.'
+      )

@@ -1,12 +1,19 @@
 """Wirings: what a dictionary reads and what it writes.
 
 One of the three choices that make a dictionary, with `activation` and `objective`. A
-wiring names the parameters and their shapes, and says how inputs become pre-activations
-and how codes become outputs. The codes may be dense, `[B, F]`, or sparse, a pair
-of values and indices `[B, k]` (`SparseCodes`).
+wiring names the weights and their shapes, and says how inputs become what activations
+are applied to, and how codes become outputs:
+
+| wiring        | reads, writes               | `W_enc`     | `W_dec`     | codes    |
+|---------------|-----------------------------|-------------|-------------|----------|
+| `autoencoder` | `[D]`, the same `[D]`       | `[D, F]`    | `[F, D]`    | `[F]`    |
+| `transcoder`  | `[D]`, another `[O]`        | `[D, F]`    | `[F, O]`    | `[F]`    |
+| `crosscoder`  | `[S, D]`, the same `[S, D]` | `[S, D, F]` | `[F, S, D]` | `[F]`    |
+| `cross_layer` | `[L, D]`, another `[L, D]`  | `[L, D, F]` | see there   | `[L, F]` |
+
+S sources are layers or models. The last one is in `cross_layer.py`.
 """
 
-from collections.abc import Mapping
 import dataclasses
 from typing import Any, ClassVar
 
@@ -14,147 +21,292 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from interp_jax.core import unknown
 from interp_jax.dictionaries import kernels
-from interp_jax.dictionaries.activation import Activation
+from interp_jax.dictionaries.activation import Plan
+from interp_jax.dictionaries.codes import Codes, SparseCodes
 
 Params = dict[str, Any]
+Shape = tuple[int, ...]
+Shapes = dict[str, Any]
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class SparseCodes:
-  """Codes of which k of F are active.
+class _OneCode:
+  """What wirings share in which one encoder reads all that there is.
 
-  Attributes:
-    values: `[B, k]`, largest first, never negative.
-    indices: `[B, k]`, the features.
+  Axes of inputs and outputs beyond the batch are flattened for the matrix products.
   """
 
-  values: Any
-  indices: Any
+  name: ClassVar[str]
 
+  # Shapes
 
-Codes = Any  # Float[Array, 'B F'] | SparseCodes
+  def in_shape(self, width: int) -> Shape:
+    """The shape of an input."""
+    return (width,)
+
+  def out_shape(self, width: int) -> Shape:
+    """The shape of an output."""
+    return self.in_shape(width)
+
+  def codes_of(self, features: int) -> Shape:
+    """`C`, the shape of the codes of an example."""
+    return (features,)
+
+  def code_shape(self, params: Params) -> Shape:
+    """`C`, from the parameters."""
+    return (params['W_dec'].shape[0],)
+
+  def shapes(self, width: int, features: int) -> Shapes:
+    """The shape of each weight; the activation's parameters have shape `C`."""
+    out = self.out_shape(width)
+    return {
+      'W_enc': (*self.in_shape(width), features),
+      'W_dec': (features, *out),
+      'b_dec': out,
+    }
+
+  def check(self, width: int) -> None:
+    """Raises ValueError where the wiring is not for inputs of that width."""
+
+  @property
+  def reconstructs(self) -> bool:
+    """Whether the targets are the inputs."""
+    return True
+
+  # Arithmetic
+
+  def encoder(self, params: Params) -> Float[Array, 'I F']:
+    """The encoder's matrix, with the axes of an input as one."""
+    W_enc = params['W_enc']
+    return W_enc.reshape(-1, W_enc.shape[-1])
+
+  def centered(self, params: Params, x: Array) -> tuple[Array, Any]:
+    """Inputs as rows, and what is still to be added to what is made of them.
+
+    `(x - b_dec) W_enc` is taken as `(x - c) W_enc + (c - b_dec) W_enc` with c the value
+    of `b_dec`, a constant: equal, but the gradient of `b_dec` then goes through one
+    vector-matrix product, not through that of every input.
+    """
+    rows = x.reshape(x.shape[0], -1)
+    if not self.subtracts_b_dec:
+      return rows, 0.0
+    b_dec = params['b_dec'].reshape(-1)
+    center = jax.lax.stop_gradient(b_dec)
+    return rows - center, (center - b_dec) @ self.encoder(params)
+
+  @property
+  def subtracts_b_dec(self) -> bool:
+    """Whether the encoder reads `x - b_dec`."""
+    return False
+
+  def project(self, params: Params, x: Float[Array, 'B *in']) -> Float[Array, 'B *C']:
+    """The inputs times the encoder: what biases are added to."""
+    rows, rest = self.centered(params, x)
+    return rows @ self.encoder(params) + rest
+
+  def project_some(
+    self, params: Params, x: Float[Array, 'B *in'], chosen: Int[Array, ' P']
+  ) -> Float[Array, 'B P']:
+    """`project` for some features only."""
+    some = self.encoder(params)[:, chosen]
+    rows, _ = self.centered(params, x)
+    if not self.subtracts_b_dec:
+      return rows @ some
+    b_dec = params['b_dec'].reshape(-1)
+    return rows @ some + (jax.lax.stop_gradient(b_dec) - b_dec) @ some
+
+  def top(
+    self,
+    params: Params,
+    x: Float[Array, 'B *in'],
+    k: int,
+    plan: Plan,
+    norms: Float[Array, '*C'] | None = None,
+  ) -> SparseCodes:
+    """The k largest pre-activations of each example, rectified.
+
+    Args:
+      params: The parameters, with `b_enc`.
+      x: Inputs.
+      k: How many.
+      plan: How to compute.
+      norms: Factors by which pre-activations are multiplied to be compared; held
+        constant.
+    """
+    rows, rest = self.centered(params, x)
+    W_enc, bias = self.encoder(params), params['b_enc'] + rest
+    if norms is not None:
+      W_enc, bias = W_enc * norms, bias * norms
+    values, indices = kernels.encode_topk(rows, W_enc, bias, k, plan.impl)
+    values = values if norms is None else values / norms[indices]
+    return SparseCodes(values, indices)
+
+  def decode(
+    self, params: Params, codes: Codes, plan: Plan | None = None
+  ) -> Float[Array, 'B *out']:
+    """The output of dense or sparse codes, without a skip connection."""
+    out = self.linear(params, codes, plan)
+    return out + params['b_dec']
+
+  def linear(
+    self, params: Params, codes: Codes, plan: Plan | None = None
+  ) -> Float[Array, 'B *out']:
+    """`codes W_dec`."""
+    W_dec, plan = params['W_dec'], plan or Plan()
+    flat = W_dec.reshape(W_dec.shape[0], -1)
+    if isinstance(codes, SparseCodes):
+      out = kernels.decode_topk(codes.values, codes.indices, flat, plan.impl)
+    else:
+      out = codes @ flat
+    return out.reshape(-1, *W_dec.shape[1:])
+
+  def linear_some(
+    self, params: Params, codes: Float[Array, 'B P'], chosen: Int[Array, ' P']
+  ) -> Float[Array, 'B *out']:
+    """`codes W_dec` for codes of some features only."""
+    rows = params['W_dec'][chosen]
+    out = codes @ rows.reshape(rows.shape[0], -1)
+    return out.reshape(-1, *rows.shape[1:])
+
+  def skip(self, params: Params, x: Float[Array, 'B *in']) -> Any:
+    """What a skip connection adds to the output; 0 without one."""
+    return 0.0
+
+  def norms(self, params: Params) -> Float[Array, '*C']:
+    """The norm of each feature's row of the decoder."""
+    W_dec = params['W_dec']
+    return jnp.linalg.norm(W_dec.reshape(W_dec.shape[0], -1), axis=-1)
+
+  # Scales
+
+  def fold_scale(self, params: Params, activation: Any, scale: Any) -> Params:
+    """Parameters for raw inputs and outputs, from those for scaled ones.
+
+    Where one number scales both, codes are divided by it, and the weights stay as they
+    are. That is exact: every activation commutes with positive factors once its biases
+    and thresholds have them too.
+    """
+    ratio = scale['inputs'] / scale['outputs']
+    params = activation.scale(params, 1 / scale['outputs'].reshape(()))
+    params = params | {
+      'W_enc': params['W_enc'] * ratio.reshape(()),
+      'b_dec': params['b_dec'] / scale['outputs'],
+    }
+    return params
 
 
 @dataclasses.dataclass(frozen=True)
-class Autoencoder:
+class Autoencoder(_OneCode):
   """Reads an activation and writes the same activation.
 
       codes = act((x - b_dec) W_enc + b_enc)      output = codes W_dec + b_dec
 
-  with `W_enc [D, F]`, `b_enc [F]`, `W_dec [F, D]`, `b_dec [D]` (Bricken et al. 2023;
-  Gao et al. 2024, equation 1).
+  (Bricken et al. 2023; Gao et al. 2024, equation 1.)
+
+  Attributes:
+    subtract_b_dec: Whether the encoder reads `x - b_dec`; DeepMind's JumpReLU and
+      Anthropic's autoencoders since April 2024 read `x`.
+    tied: Whether the encoder is the decoder's transpose (Cunningham et al. 2023): there
+      is then no `W_enc`.
   """
 
+  subtract_b_dec: bool = True
+  tied: bool = False
   name: ClassVar[str] = 'autoencoder'
 
-  def shapes(self, width: int, features: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter."""
-    return {
-      'W_enc': (width, features),
-      'b_enc': (features,),
-      'W_dec': (features, width),
-      'b_dec': (width,),
-    }
+  @property
+  def subtracts_b_dec(self) -> bool:
+    return self.subtract_b_dec
 
-  def init(
-    self, key: Array, width: int, features: int, center: Float[Array, ' D']
-  ) -> Params:
-    """Random unit directions in the decoder, the encoder their transpose.
+  def shapes(self, width: int, features: int) -> Shapes:
+    shapes = super().shapes(width, features)
+    if self.tied:
+      del shapes['W_enc']
+    return shapes
 
-    Args:
-      key: A PRNG key.
-      width: `D`.
-      features: `F`.
-      center: The initial `b_dec`: the mean or the geometric median of the data.
+  def encoder(self, params: Params) -> Float[Array, 'D F']:
+    return params['W_dec'].T if self.tied else params['W_enc']
 
-    Returns:
-      The parameters, float32.
-    """
-    rows = jax.random.normal(key, (features, width))
-    rows = rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
-    return {
-      'W_enc': rows.T,
-      'b_enc': jnp.zeros(features),
-      'W_dec': rows,
-      'b_dec': jnp.asarray(center, jnp.float32),
-    }
-
-  def targets(self, x: Float[Array, 'B D']) -> Float[Array, 'B D']:
-    """What the output should be: the input."""
-    return x
-
-  def pre_activations(
-    self, params: Params, x: Float[Array, 'B D']
-  ) -> Float[Array, 'B F']:
-    """What the activation is applied to."""
-    return (x - params['b_dec']) @ params['W_enc'] + params['b_enc']
-
-  def pre_activations_of(
-    self, params: Params, x: Float[Array, 'B D'], chosen: Int[Array, ' P']
-  ) -> Float[Array, 'B P']:
-    """The pre-activations of some features only."""
-    W_enc, b_enc = params['W_enc'][:, chosen], params['b_enc'][chosen]
-    return (x - params['b_dec']) @ W_enc + b_enc
-
-  def encode(
-    self,
-    params: Params,
-    x: Float[Array, 'B D'],
-    activation: Activation,
-    impl: str = 'auto',
-  ) -> Codes:
-    """The codes: sparse where the activation fixes how many are active."""
-    if activation.sparse_k is None:
-      return activation.dense(self.pre_activations(params, x))
-    # Equal to encoding `x - b_dec`, but the gradient of `b_dec` goes through the bias
-    # (one vector-matrix product) and not through that of x (the size of a decode).
-    center = jax.lax.stop_gradient(params['b_dec'])
-    bias = params['b_enc'] + (center - params['b_dec']) @ params['W_enc']
-    k = activation.sparse_k
-    return SparseCodes(*kernels.encode_topk(x - center, params['W_enc'], bias, k, impl))
-
-  def decode(
-    self, params: Params, codes: Codes, impl: str = 'auto'
-  ) -> Float[Array, 'B D']:
-    """The output, from dense or from sparse codes."""
-    if isinstance(codes, SparseCodes):
-      linear = kernels.decode_topk(codes.values, codes.indices, params['W_dec'], impl)
-    else:
-      linear = codes @ params['W_dec']
-    return linear + params['b_dec']
-
-  def fold_scale(self, params: Params, scale: Float[Array, '']) -> Params:
-    """Parameters for raw inputs, from parameters trained on inputs times `scale`.
-
-    The output is the trained one divided by `scale`. The codes are divided by it too,
-    so the decoder's rows keep their norm; that is exact for activations that commute
-    with multiplication by a positive number, as ReLU and TopK do.
-    """
-    return params | {
-      'b_enc': params['b_enc'] / scale,
-      'b_dec': params['b_dec'] / scale,
-    }
+  def fold_scale(self, params: Params, activation: Any, scale: Any) -> Params:
+    params = activation.scale(params, 1 / scale['outputs'].reshape(()))
+    return params | {'b_dec': params['b_dec'] / scale['outputs']}
 
 
-Wiring = Autoencoder
-WIRINGS: Mapping[str, type] = {cls.name: cls for cls in (Autoencoder,)}
+@dataclasses.dataclass(frozen=True)
+class Transcoder(_OneCode):
+  """Reads one activation and writes another, say an MLP's input and output.
 
+      codes = act(x W_enc + b_enc)      output = codes W_dec + b_dec (+ x W_skip)
 
-def get_wiring(name: str) -> Wiring:
-  """The wiring of a name.
+  (Dunefsky et al. 2024, 2406.11944; with the skip connection `W_skip [D, O]`: Paulo et
+  al. 2025, 2501.18823.)
 
-  Args:
-    name: A key of `WIRINGS`.
-
-  Returns:
-    The wiring.
-
-  Raises:
-    ValueError: if there is none.
+  Attributes:
+    out_width: `O`; None for the width of the inputs.
+    use_skip: Whether there is a skip connection.
   """
-  if name not in WIRINGS:
-    raise ValueError(unknown('wiring', name, WIRINGS))
-  return WIRINGS[name]()
+
+  out_width: int | None = None
+  use_skip: bool = False
+  name: ClassVar[str] = 'transcoder'
+
+  @property
+  def reconstructs(self) -> bool:
+    return False
+
+  def out_shape(self, width: int) -> Shape:
+    return (self.out_width or width,)
+
+  def shapes(self, width: int, features: int) -> Shapes:
+    shapes = super().shapes(width, features)
+    if self.use_skip:
+      shapes['W_skip'] = (width, *self.out_shape(width))
+    return shapes
+
+  def skip(self, params: Params, x: Float[Array, 'B D']) -> Any:
+    return x @ params['W_skip'] if self.use_skip else 0.0
+
+  def fold_scale(self, params: Params, activation: Any, scale: Any) -> Params:
+    params = super().fold_scale(params, activation, scale)
+    if self.use_skip:
+      ratio = scale['inputs'] / scale['outputs']
+      params |= {'W_skip': params['W_skip'] * ratio.reshape(())}
+    return params
+
+
+@dataclasses.dataclass(frozen=True)
+class Crosscoder(_OneCode):
+  """Reads and writes several activations through one code (Lindsey et al. 2024).
+
+      codes = act(sum_s x_s W_enc_s + b_enc)      output_s = codes W_dec_s + b_dec_s
+
+  The sources are layers of one model, or models that are compared.
+
+  Attributes:
+    sources: `S`, how many there are.
+  """
+
+  sources: int = 2
+  name: ClassVar[str] = 'crosscoder'
+
+  def in_shape(self, width: int) -> Shape:
+    return (self.sources, width)
+
+  def check(self, width: int) -> None:
+    if self.sources < 1:
+      raise ValueError(f'Crosscoder: sources={self.sources}; give at least 1.')
+
+  def norms(self, params: Params) -> Float[Array, ' F']:
+    """The sum over sources of the norms of a feature's decoders.
+
+    It makes features that few sources share cheaper (Lindsey et al. 2024).
+    """
+    return jnp.linalg.norm(params['W_dec'], axis=-1).sum(-1)
+
+  def fold_scale(self, params: Params, activation: Any, scale: Any) -> Params:
+    return params | {
+      'W_enc': params['W_enc'] * scale['inputs'][:, :, None],
+      'W_dec': params['W_dec'] / scale['outputs'],
+      'b_dec': params['b_dec'] / scale['outputs'],
+    }

@@ -36,6 +36,7 @@ from interp_jax.training.optimizers import (
   make_schedule,
 )
 from interp_jax.training.schedules import warmup_cosine, warmup_stable_decay
+from interp_jax.training.sinks import Sink, TensorBoard, WeightsAndBiases
 from interp_jax.training.stages import Clock, Stages
 from interp_jax.training.state import TrainState, abstract_state, create_state
 from interp_jax.training.step import (
@@ -59,9 +60,12 @@ __all__ = [
   'MetricWindow',
   'OptimizerConfig',
   'Restored',
+  'Sink',
   'Stages',
   'StepFn',
+  'TensorBoard',
   'TrainState',
+  'WeightsAndBiases',
   'abstract_state',
   'batches',
   'compile_step',

@@ -11,7 +11,7 @@ The host does not wait for the device in a step: a few steps are kept queued, an
 metrics are fetched when they are logged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
 import os
@@ -25,6 +25,7 @@ import tqdm
 from interp_jax.training import signals
 from interp_jax.training.checkpoints import Checkpoints, Restored, differences
 from interp_jax.training.metrics import DivergedError, MetricLog, MetricWindow
+from interp_jax.training.sinks import Sink
 from interp_jax.training.step import StepFn, place_batch
 
 
@@ -51,6 +52,7 @@ class LoopConfig:
     keep: how many checkpoints to keep.
     units_per_step: what one step takes in, for the rate that is shown and logged.
     unit: the name of what it takes in.
+    show: names of metrics that the progress bar shows, where they are logged.
   """
 
   steps: int
@@ -60,6 +62,7 @@ class LoopConfig:
   keep: int = 2
   units_per_step: int = 1
   unit: str = 'steps'
+  show: tuple[str, ...] = ('loss',)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +92,7 @@ def fit(
   evaluate: Callable[[Any], dict[str, float]] | None = None,
   place: Callable[[Any], Any] = place_batch,
   notes: dict[str, Any] | None = None,
+  sinks: Sequence[Sink] = (),
   progress: bool = True,
 ) -> FitResult:
   """Trains until `config.steps` updates are made, or a signal comes.
@@ -107,6 +111,7 @@ def fit(
     place: puts a batch onto the devices.
     notes: JSON to save with each checkpoint: the settings that the run depends on. A
       checkpoint with other settings is refused.
+    sinks: what records of metrics go to as well.
     progress: whether to show a progress bar.
 
   Raises:
@@ -130,6 +135,7 @@ def fit(
       evaluate=evaluate,
       checkpoints=checkpoints,
       log=MetricLog(workdir / 'metrics.jsonl', start),
+      sinks=tuple(sinks),
       notes=notes,
       bar=stack.enter_context(_progress_bar(config, start, progress)),
       interrupted=stack.enter_context(signals.catch_interrupts()),
@@ -180,6 +186,7 @@ class _Run:
   evaluate: Callable[[Any], dict[str, float]] | None
   checkpoints: Checkpoints
   log: MetricLog
+  sinks: tuple[Sink, ...]
   notes: dict[str, Any]
   bar: tqdm.tqdm
   interrupted: signals.Interrupted
@@ -216,8 +223,8 @@ class _Run:
     rate = steps * self.config.units_per_step / max(now - self.window_started, 1e-9)
     self.window_started = now
     timing = {f'{self.config.unit}_per_second': rate, 'seconds': now - self.started}
-    self.log.write(step, 'train', means | timing)
-    shown = {'loss': f'{means["loss"]:.4f}'} if 'loss' in means else {}
+    self._record(step, 'train', means | timing)
+    shown = {k: _shown(means[k]) for k in self.config.show if k in means}
     self.bar.set_postfix(shown | {f'{self.config.unit}/s': f'{rate:,.0f}'})
 
   def _write_evaluation(self, step: int, state: Any) -> None:
@@ -227,11 +234,22 @@ class _Run:
     values = self.evaluate(state)
     elapsed = time.monotonic() - started
     self.window_started += elapsed  # The training rate is of training.
-    self.log.write(step, 'eval', dict(values) | {'eval_seconds': elapsed})
+    self._record(step, 'eval', dict(values) | {'eval_seconds': elapsed})
+
+  def _record(self, step: int, kind: str, values: dict[str, Any]) -> None:
+    for sink in (self.log, *self.sinks):
+      sink.write(step, kind, values)
 
   def _save(self, step: int, state: Any) -> None:
     self.window.check(step)  # A state that is not finite must not displace a good one.
     self.checkpoints.save(step, state, self.batches.get_state(), self.notes)
+
+
+def _shown(value: Any) -> str:
+  """A metric for the progress bar; of members of a sweep, the least and the most."""
+  if isinstance(value, list):
+    return f'{min(value):.4g}..{max(value):.4g}'
+  return f'{value:.4g}'
 
 
 def _due(step: int, every: int) -> bool:

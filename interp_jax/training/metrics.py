@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 
 Record = dict[str, Any]
 
@@ -36,7 +37,7 @@ class MetricWindow:
     return len(self._pending)
 
   def add(self, metrics: dict[str, Any]) -> None:
-    """Takes the metrics of the next step, scalars that may not be computed yet."""
+    """Takes the metrics of the next step, which may not be computed yet."""
     self._pending.append(metrics)
     if len(self._pending) > QUEUED_STEPS:
       jax.block_until_ready(self._pending[-QUEUED_STEPS - 1])
@@ -52,7 +53,11 @@ class MetricWindow:
     """
     fetched = jax.device_get(self._pending)
     for at, metrics in enumerate(fetched, step - len(fetched) + 1):
-      bad = {name: float(x) for name, x in metrics.items() if not math.isfinite(x)}
+      bad = {
+        name: np.asarray(x).tolist()
+        for name, x in metrics.items()
+        if not np.all(np.isfinite(x))
+      }
       if bad:
         raise DivergedError(
           f'Step {at} gave {bad}, which is not finite. Try a lower learning rate, a'
@@ -61,8 +66,10 @@ class MetricWindow:
         )
     return fetched
 
-  def means(self, step: int) -> dict[str, float]:
+  def means(self, step: int) -> dict[str, Any]:
     """The means over the window, after which a new window begins.
+
+    A metric that is an array (of the members of a sweep) has a list of means.
 
     Args:
       step: the step of the last metrics that were added.
@@ -72,10 +79,8 @@ class MetricWindow:
     """
     fetched = self.check(step)
     self._pending.clear()
-    return {
-      name: math.fsum(float(metrics[name]) for metrics in fetched) / len(fetched)
-      for name in fetched[0]
-    }
+    names = fetched[0]
+    return {name: _mean([metrics[name] for metrics in fetched]) for name in names}
 
 
 class MetricLog:
@@ -109,7 +114,8 @@ class MetricLog:
     Args:
       step: number of updates made.
       kind: what the values are of, for example `'train'` or `'eval'`.
-      values: numbers and strings. Numbers that are not finite are written as null.
+      values: numbers, strings and lists of them. Numbers that are not finite are
+        written as null.
     """
     if self._writes:
       record = {'step': step, 'kind': kind} | {k: _plain(v) for k, v in values.items()}
@@ -143,8 +149,16 @@ def _truncate(path: pathlib.Path, step: int) -> list[Record]:
   return kept
 
 
+def _mean(values: list[Any]) -> Any:
+  """The mean over steps, in float64: a number, or a list for arrays."""
+  mean = np.mean(np.asarray(values, np.float64), axis=0)
+  return mean.tolist()
+
+
 def _plain(value: Any) -> Any:
   if isinstance(value, (str, bool, int)) or value is None:
     return value
+  if isinstance(value, list) or np.ndim(value):
+    return [_plain(one) for one in np.asarray(value).tolist()]
   number = float(value)
   return number if math.isfinite(number) else None

@@ -3,6 +3,7 @@
 import pathlib
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -34,8 +35,9 @@ def random_dictionary(
 ) -> dictionaries.Dictionary:
   rng = np.random.default_rng(seed)
   config = DictionaryConfig(width, features, activation)
-  shapes = config.wires.shapes(width, features)
-  params = {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
+  is_shape = lambda shape: isinstance(shape, tuple)
+  draw = lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+  params = jax.tree.map(draw, config.shapes(), is_leaf=is_shape)
   return dictionaries.Dictionary(params, config)
 
 

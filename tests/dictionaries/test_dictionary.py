@@ -90,7 +90,7 @@ def test_configs_survive_json():
   ('changes', 'message'),
   [
     ({'wiring': 'autoencodr'}, "Did you mean 'autoencoder'"),
-    ({'activation': {'name': 'topq'}}, 'Valid: relu, topk'),
+    ({'activation': {'name': 'topq'}}, 'Valid: relu, gated'),
     ({'activation': {'name': 'topk', 'q': 1}}, 'attribute of activation'),
     ({'activation': {'name': 'topk', 'k': 17}}, 'between 1 and 16'),
     ({'features': 0}, 'at least 1'),
@@ -104,7 +104,7 @@ def test_a_wrong_config_says_what_is_right(changes, message):
 
 
 def test_a_wrong_width_says_both(dictionary):
-  with pytest.raises(ValueError, match='width 8 was given'):
+  with pytest.raises(ValueError, match=r'reads \[8\] was given'):
     dictionary.encode(jnp.zeros((2, 9)))
 
 

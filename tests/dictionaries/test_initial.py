@@ -10,7 +10,7 @@ from tests.dictionaries.planted import plant, small_config, small_trainer
 @pytest.mark.parametrize(('normalize', 'shift'), [('raw', 0), ('centered', 1)])
 def test_scaled_inputs_have_mean_squared_norm_equal_to_the_width(normalize, shift):
   rows = plant(500, offset=3.0).rows
-  scale = initial.measure(rows, 'mean', normalize).scale
+  scale = initial.measure(rows, 'mean', normalize).inputs
   scaled = scale * (rows - shift * rows.mean(0))
   np.testing.assert_allclose((scaled**2).sum(1).mean(), rows.shape[1], rtol=1e-4)
 
@@ -40,7 +40,7 @@ def test_the_encoder_starts_as_the_transpose_of_a_unit_decoder():
   params = initial.init_params(small_config(), inputs, 0)
   np.testing.assert_array_equal(params['W_enc'], params['W_dec'].T)
   np.testing.assert_allclose(jnp.linalg.norm(params['W_dec'], axis=1), 1, rtol=1e-5)
-  np.testing.assert_allclose(params['b_dec'], inputs.scale * inputs.center, rtol=1e-5)
+  np.testing.assert_allclose(params['b_dec'], inputs.outputs * inputs.center, rtol=1e-5)
 
 
 def test_folding_the_scale_gives_the_same_output_and_keeps_unit_rows():
@@ -51,7 +51,7 @@ def test_folding_the_scale_gives_the_same_output_and_keeps_unit_rows():
   scaled = Dictionary(state.params, config)
   folded = step_lib.export(config, state)
   x = jnp.asarray(planted.rows[:20])
-  expected = scaled(x * inputs.scale) / inputs.scale
+  expected = scaled(x * inputs.inputs) / inputs.outputs
   np.testing.assert_allclose(folded(x), expected, rtol=1e-4, atol=1e-4)
   np.testing.assert_array_equal(folded.params['W_dec'], state.params['W_dec'])
 

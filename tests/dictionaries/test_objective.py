@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interp_jax.dictionaries import L1, AuxK, ReLU, TopK, objective
+from interp_jax.dictionaries import L1, AuxK, ReLU, SquaredError, TopK, objective
 from tests.dictionaries.planted import random_dictionary
 
 
@@ -26,13 +26,15 @@ def plain_auxk(dictionary, x, dead, k):
   kth = np.sort(codes, -1)[:, -k, None]
   codes = np.where(codes >= kth, codes, 0)
   error = np.asarray(x - dictionary(x), np.float64)
-  return np.mean((error - codes @ p['W_dec']) ** 2)
+  return np.mean(np.sum((error - codes @ p['W_dec']) ** 2, -1))
 
 
-def test_squared_error_is_the_mean_over_batch_and_width(dictionary, x):
-  _, parts = objective.loss(forward_of(dictionary, x), ())
+def test_squared_error_is_summed_over_the_width_and_a_mean_over_the_batch(
+  dictionary, x
+):
+  _, parts = objective.total_loss(forward_of(dictionary, x), (SquaredError(),))
   np.testing.assert_allclose(
-    parts['mse'], jnp.mean((x - dictionary(x)) ** 2), rtol=1e-5
+    parts['mse'], jnp.mean(jnp.sum((x - dictionary(x)) ** 2, -1)), rtol=1e-5
   )
 
 
@@ -72,7 +74,7 @@ def test_only_dead_features_get_the_gradient_of_auxk(dictionary, x):
 def test_l1_weighs_codes_by_decoder_norms_and_rises_over_the_warmup(activation, x):
   dictionary = random_dictionary(activation)
   norms = np.linalg.norm(dictionary.params['W_dec'], axis=1)
-  full = np.mean(np.asarray(dictionary.encode(x)) @ norms) / 8
+  full = np.mean(np.asarray(dictionary.encode(x)) @ norms)
   got = [L1(2.0, warmup=4)(forward_of(dictionary, x, step=s)) for s in (0, 1, 50)]
   np.testing.assert_allclose(got, np.array([0.25, 0.5, 1]) * 2 * full, rtol=1e-5)
 
@@ -84,7 +86,7 @@ def test_terms_survive_json():
 
 
 def test_unknown_terms_list_the_known_ones():
-  with pytest.raises(ValueError, match='Valid: auxk, l1'):
+  with pytest.raises(ValueError, match='Valid: mse, matryoshka, l1'):
     objective.terms_from_dict({'l2': {}})
   with pytest.raises(ValueError, match="Did you mean 'coefficient'"):
     objective.terms_from_dict({'l1': {'coeficient': 1}})

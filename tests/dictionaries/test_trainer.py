@@ -10,6 +10,7 @@ from interp_jax import dictionaries, training
 from interp_jax.dictionaries import (
   L1,
   ArrayBatches,
+  Plan,
   ReLU,
   TopK,
   TrainerConfig,
@@ -132,12 +133,12 @@ def test_one_sharded_step_equals_an_unsharded_one_to_float_noise(planted):
   config, settings = small_config(), small_trainer()
   inputs = initial.measure(planted.rows[:1000])
   state = step_lib.init_state(config, settings, inputs)
-  step = step_lib.make_step(config, settings, 'dense')
+  step = step_lib.make_step(config, settings, Plan('dense'))
   mesh = make_mesh(data=4, model=2)
-  layout = shardings(mesh, dictionaries.DICTIONARY_RULES, state)
+  layout = shardings(mesh, dictionaries.dictionary_rules(config), state)
   sharded = training.compile_step(step, mesh, layout, donate=False)
   batch = planted.rows[:64]
-  sparse = step_lib.make_step(config, settings, 'sparse')
+  sparse = step_lib.make_step(config, settings, Plan('sparse'))
   one = jax.jit(sparse)(state, jnp.asarray(batch))
   many = sharded(jax.device_put(state, layout), training.place_batch(batch, mesh))
   assert_same(one, many, rtol=2e-5, atol=1e-5)
@@ -161,11 +162,13 @@ def test_idle_counts_examples_since_a_feature_was_active(planted):
   config, settings = small_config(), small_trainer()
   inputs = initial.measure(planted.rows[:1000])
   state = step_lib.init_state(config, settings, inputs)
-  step = jax.jit(step_lib.make_step(config, settings, 'sparse'))
+  step = jax.jit(step_lib.make_step(config, settings, Plan('sparse')))
   expected = np.zeros(config.features, int)
   for start in range(0, 60, 10):
     batch = planted.rows[start : start + 10]
-    codes = dictionaries.Dictionary(state.params, config).encode(batch * state.scale)
+    codes = dictionaries.Dictionary(state.params, config).encode(
+      batch * state.scale['inputs']
+    )
     active = (np.asarray(codes) > 0).any(0)
     expected = np.where(active, 0, expected + 10)
     state, metrics = step(state, jnp.asarray(batch))
@@ -232,7 +235,7 @@ def test_configs_survive_json():
 
 
 def test_errors_say_what_to_change(planted, tmp_path):
-  with pytest.raises(ValueError, match='needs \\[N, 25\\]'):
+  with pytest.raises(ValueError, match='needs \\[N, 25\\] with'):
     run(planted, tmp_path, small_config(width=WIDTH + 1))
   with pytest.raises(ValueError, match='choose between 1 and 10'):
     ArrayBatches(planted.rows[:10], 11)

@@ -1,0 +1,160 @@
+"""Cross-layer transcoders: the codes of a layer write to it and to all later layers."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from interp_jax.dictionaries import kernels
+from interp_jax.dictionaries.activation import Plan
+from interp_jax.dictionaries.codes import Codes, SparseCodes
+
+Params = dict[str, Any]
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossLayerTranscoder:
+  """Stands in for the MLPs of all layers at once (Ameisen et al. 2025).
+
+      codes_l = act(x_l W_enc_l + b_enc_l)
+      output_m = sum_{l <= m} codes_l W_dec_{l,m} + b_dec_m
+
+  Inputs are what the MLPs of the layers read, `[L, D]`, outputs what they write. The
+  parameters are `W_enc [L, D, F]`, `b_dec [L, D]` and, since early layers write to more
+  layers than late ones, a decoder for each layer that codes come from: `W_dec['l']`,
+  `[F, L - l, D]`.
+
+  Attributes:
+    layers: `L`.
+  """
+
+  layers: int = 2
+  name: ClassVar[str] = 'cross_layer'
+
+  @property
+  def reconstructs(self) -> bool:
+    """Whether the targets are the inputs: they are not."""
+    return False
+
+  def in_shape(self, width: int) -> Shape:
+    """The shape of an input."""
+    return (self.layers, width)
+
+  def out_shape(self, width: int) -> Shape:
+    """The shape of an output."""
+    return self.in_shape(width)
+
+  def codes_of(self, features: int) -> Shape:
+    """`C`, the shape of the codes of an example: F features in each layer."""
+    return (self.layers, features)
+
+  def code_shape(self, params: Params) -> Shape:
+    """`C`, from the parameters."""
+    return (self.layers, params['W_enc'].shape[-1])
+
+  def check(self, width: int) -> None:
+    """Raises ValueError unless there is a layer."""
+    if self.layers < 1:
+      raise ValueError(f'CrossLayerTranscoder: layers={self.layers}; give at least 1.')
+
+  def shapes(self, width: int, features: int) -> dict[str, Any]:
+    """The shape of each weight; the activation's parameters have shape `C`."""
+    L = self.layers
+    return {
+      'W_enc': (L, width, features),
+      'W_dec': {str(layer): (features, L - layer, width) for layer in range(L)},
+      'b_dec': (L, width),
+    }
+
+  def project(self, params: Params, x: Float[Array, 'B L D']) -> Float[Array, 'B L F']:
+    """The inputs times the encoders: what biases are added to."""
+    return jnp.einsum('bld,ldf->blf', x, params['W_enc'])
+
+  def project_some(
+    self, params: Params, x: Float[Array, 'B L D'], chosen: Int[Array, 'L P']
+  ) -> Float[Array, 'B L P']:
+    """`project` for some features of each layer only."""
+    some = jnp.take_along_axis(params['W_enc'], chosen[:, None, :], 2)
+    return jnp.einsum('bld,ldp->blp', x, some)
+
+  def top(
+    self,
+    params: Params,
+    x: Float[Array, 'B L D'],
+    k: int,
+    plan: Plan,
+    norms: Float[Array, 'L F'] | None = None,
+  ) -> SparseCodes:
+    """The k largest pre-activations of each layer, rectified; see `wiring`."""
+    factors = jnp.ones(self.code_shape(params)) if norms is None else norms
+
+    def one(layer: tuple[Array, ...]) -> tuple[Array, Array]:
+      x, W_enc, b_enc, factor = layer
+      rows = kernels.encode_topk(x, W_enc * factor, b_enc * factor, k, plan.impl)
+      return rows[0] / factor[rows[1]], rows[1]
+
+    # One layer after the other: on CPUs a mapped scatter is slower than a plain one.
+    layers = (x.swapaxes(0, 1), params['W_enc'], params['b_enc'], factors)
+    values, indices = jax.lax.map(one, layers)
+    return SparseCodes(values.swapaxes(0, 1), indices.swapaxes(0, 1))
+
+  def decode(
+    self, params: Params, codes: Codes, plan: Plan | None = None
+  ) -> Float[Array, 'B L D']:
+    """The output of dense or sparse codes."""
+    return self.linear(params, codes, plan) + params['b_dec']
+
+  def linear(
+    self, params: Params, codes: Codes, plan: Plan | None = None
+  ) -> Float[Array, 'B L D']:
+    """What the codes of all layers write, summed."""
+    plan, total = plan or Plan(), 0.0
+    for layer in range(self.layers):
+      W_dec = params['W_dec'][str(layer)]
+      flat = W_dec.reshape(W_dec.shape[0], -1)
+      if isinstance(codes, SparseCodes):
+        values, indices = codes.values[:, layer], codes.indices[:, layer]
+        out = kernels.decode_topk(values, indices, flat, plan.impl)
+      else:
+        out = codes[:, layer] @ flat
+      total = total + _from_layer(out.reshape(-1, *W_dec.shape[1:]), layer)
+    return total
+
+  def linear_some(
+    self, params: Params, codes: Float[Array, 'B L P'], chosen: Int[Array, 'L P']
+  ) -> Float[Array, 'B L D']:
+    """`linear` for codes of some features of each layer only."""
+    total = 0.0
+    for layer in range(self.layers):
+      rows = params['W_dec'][str(layer)][chosen[layer]]
+      out = jnp.einsum('bp,pmd->bmd', codes[:, layer], rows)
+      total = total + _from_layer(out, layer)
+    return total
+
+  def skip(self, params: Params, x: Float[Array, 'B L D']) -> Any:
+    """There is no skip connection."""
+    return 0.0
+
+  def norms(self, params: Params) -> Float[Array, 'L F']:
+    """The norm of all that a feature writes, over the layers it writes to."""
+    rows = [params['W_dec'][str(layer)] for layer in range(self.layers)]
+    return jnp.stack([jnp.linalg.norm(W.reshape(len(W), -1), axis=-1) for W in rows])
+
+  def fold_scale(self, params: Params, activation: Any, scale: Any) -> Params:
+    """Parameters for raw inputs and outputs, from those for scaled ones."""
+    W_dec = {
+      name: W / scale['outputs'][int(name) :] for name, W in params['W_dec'].items()
+    }
+    return params | {
+      'W_enc': params['W_enc'] * scale['inputs'][:, :, None],
+      'W_dec': W_dec,
+      'b_dec': params['b_dec'] / scale['outputs'],
+    }
+
+
+def _from_layer(out: Float[Array, 'B M D'], layer: int) -> Float[Array, 'B L D']:
+  """What is written to the last M layers, with zeros for those before."""
+  return jnp.pad(out, ((0, 0), (layer, 0), (0, 0)))

@@ -1,0 +1,72 @@
+"""From what trains to what is used: scales, norms, thresholds folded into weights."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+
+from interp_jax.dictionaries.activation import BatchTopK, JumpReLU
+from interp_jax.dictionaries.config import DictionaryConfig
+from interp_jax.dictionaries.dictionary import Dictionary
+
+Params = dict[str, Any]
+
+
+def export_params(
+  config: DictionaryConfig, params: Params, scale: Any, least: Any = None
+) -> Dictionary:
+  """The dictionary for raw activations of what was trained on scaled ones.
+
+  Args:
+    config: What was trained.
+    params: Parameters for data times `scale`.
+    scale: `inputs` and `outputs`, the factors that training multiplied data by.
+    least: The running threshold of a BatchTopK dictionary.
+
+  Returns:
+    The dictionary. BatchTopK becomes JumpReLU with that threshold; where features were
+    chosen by their codes times norms, these are folded into the weights.
+  """
+  if getattr(config.activation, 'by_norm', False):
+    params = fold_norms(config, params)
+    plain = dataclasses.replace(config.activation, by_norm=False)
+    config = dataclasses.replace(config, activation=plain)
+  if isinstance(config.activation, BatchTopK):
+    params = params | {'threshold': jnp.full(config.code_shape, least)}
+    config = dataclasses.replace(config, activation=JumpReLU())
+  params = config.wiring.fold_scale(params, config.activation, scale)
+  return Dictionary(params, config)
+
+
+def fold_norms(config: DictionaryConfig, params: Params) -> Params:
+  """Parameters with decoder rows of norm 1 that compute the same outputs.
+
+  The codes are multiplied by the norms that the rows had.
+
+  Args:
+    config: The dictionary's.
+    params: Its parameters.
+
+  Raises:
+    ValueError: if encoder and decoder are tied.
+  """
+  if 'W_enc' not in params:
+    raise ValueError(
+      'The norms of a tied dictionary cannot be folded: its encoder is its decoder. '
+      'Train it with unit_norm=True.'
+    )
+  wiring, activation = config.wiring, config.activation
+  W_dec = params['W_dec']
+  if isinstance(W_dec, dict):
+    norms = wiring.norms(params)
+    unit = {
+      name: W / norms[int(name)].reshape(-1, *[1] * (W.ndim - 1))
+      for name, W in W_dec.items()
+    }
+    W_enc = params['W_enc'] * norms[:, None, :]
+  else:
+    norms = jnp.linalg.norm(W_dec.reshape(W_dec.shape[0], -1), axis=-1)
+    unit = W_dec / norms.reshape(-1, *[1] * (W_dec.ndim - 1))
+    W_enc = params['W_enc'] * norms
+  params = activation.scale_features(params, norms)
+  return params | {'W_enc': W_enc, 'W_dec': unit}

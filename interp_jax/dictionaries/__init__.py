@@ -14,6 +14,12 @@ of arrays, and the result is a pytree that can be called and spliced into a mode
 from interp_jax.dictionaries.activation import ACTIVATIONS, ReLU, TopK
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.contexts import Context, contexts
+from interp_jax.dictionaries.density import (
+  DensityHistogram,
+  density_histogram,
+  log10_density,
+)
+from interp_jax.dictionaries.detection import Detection, detect
 from interp_jax.dictionaries.dictionary import (
   Dictionary,
   load,
@@ -27,8 +33,18 @@ from interp_jax.dictionaries.features import (
   promoted_tokens,
   strongest_examples,
 )
-from interp_jax.dictionaries.geometry import cosines, matched_cosine, max_cosine
+from interp_jax.dictionaries.geometry import (
+  Alikeness,
+  Neighbours,
+  compare,
+  cosines,
+  matched_cosine,
+  max_cosine,
+  neighbours,
+  uniqueness,
+)
 from interp_jax.dictionaries.initial import InputScale, geometric_median, measure
+from interp_jax.dictionaries.matching_pursuit import MatchingPursuit, matching_pursuit
 from interp_jax.dictionaries.metrics import Metrics, evaluate, split
 from interp_jax.dictionaries.objective import L1, TERMS, AuxK, terms_from_dict
 from interp_jax.dictionaries.recovered import Recovered, recovered
@@ -55,16 +71,21 @@ __all__ = [
   'L1',
   'TERMS',
   'WIRINGS',
+  'Alikeness',
   'ArrayBatches',
   'Autoencoder',
   'AuxK',
   'Context',
+  'DensityHistogram',
+  'Detection',
   'Dictionary',
   'DictionaryConfig',
   'DictionaryState',
   'Examples',
   'InputScale',
+  'MatchingPursuit',
   'Metrics',
+  'Neighbours',
   'ReLU',
   'Recovered',
   'SparseCodes',
@@ -73,18 +94,24 @@ __all__ = [
   'TrainerConfig',
   'clarity',
   'clearest',
+  'compare',
   'contexts',
   'cosines',
+  'density_histogram',
+  'detect',
   'evaluate',
   'export',
   'geometric_median',
   'init_state',
   'load',
   'load_metadata',
+  'log10_density',
   'make_step',
   'matched_cosine',
+  'matching_pursuit',
   'max_cosine',
   'measure',
+  'neighbours',
   'promoted_tokens',
   'recovered',
   'sample_of',
@@ -94,4 +121,5 @@ __all__ = [
   'terms_from_dict',
   'train',
   'train_on_store',
+  'uniqueness',
 ]

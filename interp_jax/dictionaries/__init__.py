@@ -22,18 +22,41 @@ from interp_jax.dictionaries.activation import (
   ReLU,
   TopK,
 )
-from interp_jax.dictionaries.codes import SparseCodes
-from interp_jax.dictionaries.combinations import check
-from interp_jax.dictionaries.config import DictionaryConfig
-from interp_jax.dictionaries.contexts import Context, contexts
-from interp_jax.dictionaries.cross_layer import CrossLayerTranscoder
+from interp_jax.dictionaries.codes import (
+  SparseCodes,
+)
+from interp_jax.dictionaries.combinations import (
+  check,
+)
+from interp_jax.dictionaries.config import (
+  DictionaryConfig,
+)
+from interp_jax.dictionaries.contexts import (
+  Context,
+  contexts,
+)
+from interp_jax.dictionaries.cross_layer import (
+  CrossLayerTranscoder,
+)
+from interp_jax.dictionaries.density import (
+  DensityHistogram,
+  density_histogram,
+  log10_density,
+)
+from interp_jax.dictionaries.detection import (
+  Detection,
+  detect,
+)
 from interp_jax.dictionaries.dictionary import (
   Dictionary,
   load,
   load_metadata,
   save,
 )
-from interp_jax.dictionaries.export import export_params, fold_norms
+from interp_jax.dictionaries.export import (
+  export_params,
+  fold_norms,
+)
 from interp_jax.dictionaries.features import (
   Examples,
   clarity,
@@ -41,7 +64,16 @@ from interp_jax.dictionaries.features import (
   promoted_tokens,
   strongest_examples,
 )
-from interp_jax.dictionaries.geometry import cosines, matched_cosine, max_cosine
+from interp_jax.dictionaries.geometry import (
+  Alikeness,
+  Neighbours,
+  compare,
+  cosines,
+  matched_cosine,
+  max_cosine,
+  neighbours,
+  uniqueness,
+)
 from interp_jax.dictionaries.initial import (
   Init,
   InputScale,
@@ -49,7 +81,15 @@ from interp_jax.dictionaries.initial import (
   init_params,
   measure,
 )
-from interp_jax.dictionaries.metrics import Metrics, evaluate, split
+from interp_jax.dictionaries.matching_pursuit import (
+  MatchingPursuit,
+  matching_pursuit,
+)
+from interp_jax.dictionaries.metrics import (
+  Metrics,
+  evaluate,
+  split,
+)
 from interp_jax.dictionaries.objective import (
   L0,
   L1,
@@ -63,10 +103,20 @@ from interp_jax.dictionaries.objective import (
   Tanh,
   terms_from_dict,
 )
-from interp_jax.dictionaries.recovered import Recovered, recovered
-from interp_jax.dictionaries.resample import Resample
-from interp_jax.dictionaries.rows import Arranged, ArrayBatches
-from interp_jax.dictionaries.settings import TrainerConfig
+from interp_jax.dictionaries.recovered import (
+  Recovered,
+  recovered,
+)
+from interp_jax.dictionaries.resample import (
+  Resample,
+)
+from interp_jax.dictionaries.rows import (
+  Arranged,
+  ArrayBatches,
+)
+from interp_jax.dictionaries.settings import (
+  TrainerConfig,
+)
 from interp_jax.dictionaries.step import (
   DictionaryState,
   export,
@@ -80,8 +130,14 @@ from interp_jax.dictionaries.trainer import (
   train,
   train_on_store,
 )
-from interp_jax.dictionaries.wiring import Autoencoder, Crosscoder, Transcoder
-from interp_jax.dictionaries.wirings import WIRINGS
+from interp_jax.dictionaries.wiring import (
+  Autoencoder,
+  Crosscoder,
+  Transcoder,
+)
+from interp_jax.dictionaries.wirings import (
+  WIRINGS,
+)
 
 __all__ = [
   'ACTIVATIONS',
@@ -90,6 +146,7 @@ __all__ = [
   'TERMS',
   'WIRINGS',
   'AbsTopK',
+  'Alikeness',
   'Arranged',
   'ArrayBatches',
   'Autoencoder',
@@ -98,6 +155,8 @@ __all__ = [
   'Context',
   'CrossLayerTranscoder',
   'Crosscoder',
+  'DensityHistogram',
+  'Detection',
   'Dictionary',
   'DictionaryConfig',
   'DictionaryState',
@@ -109,8 +168,10 @@ __all__ = [
   'InputScale',
   'JumpReLU',
   'Lp',
+  'MatchingPursuit',
   'Matryoshka',
   'Metrics',
+  'Neighbours',
   'Plan',
   'PreActivation',
   'ReLU',
@@ -126,8 +187,11 @@ __all__ = [
   'check',
   'clarity',
   'clearest',
+  'compare',
   'contexts',
   'cosines',
+  'density_histogram',
+  'detect',
   'dictionary_rules',
   'evaluate',
   'export',
@@ -138,10 +202,13 @@ __all__ = [
   'init_state',
   'load',
   'load_metadata',
+  'log10_density',
   'make_step',
   'matched_cosine',
+  'matching_pursuit',
   'max_cosine',
   'measure',
+  'neighbours',
   'promoted_tokens',
   'recovered',
   'sample_of',
@@ -151,4 +218,5 @@ __all__ = [
   'terms_from_dict',
   'train',
   'train_on_store',
+  'uniqueness',
 ]

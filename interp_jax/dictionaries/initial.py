@@ -257,7 +257,10 @@ def _encoder(config: DictionaryConfig, key: Any, init: Init, W_dec: Any) -> Any:
     rows = jnp.stack([W_dec[name][:, 0] for name in sorted(W_dec, key=int)])
   lead = config.code_shape[:-1]
   shape = (*config.code_shape, *config.in_shape[len(lead) :])
-  if init.encoder == 'random' or init.decoder == 'zero' or rows.shape != shape:
+  drawn = init.encoder == 'random' or init.decoder == 'zero' or rows.shape != shape
+  if drawn:
     rows = jax.random.normal(key, shape)
-  scaled = jax.vmap(_rows_of_norm, (0, None)) if layered else _rows_of_norm
-  return jnp.moveaxis(scaled(rows, norm), len(lead), -1)
+  if drawn or init.encoder_norm is not None:
+    scaled = jax.vmap(_rows_of_norm, (0, None)) if layered else _rows_of_norm
+    rows = scaled(rows, norm)
+  return jnp.moveaxis(rows, len(lead), -1)

@@ -1,7 +1,8 @@
 """What a model loses when a dictionary's output stands in for an activation.
 
-The dictionary is spliced in at one site of one layer. The loss is compared with that of
-ablating the same site, at the same positions, to zero and to its mean:
+The dictionary is spliced in at one site, of one layer or of several (`places`). The
+loss is compared with that of ablating the same places, at the same positions, to zero
+and to their mean:
 
     ce_recovered = (CE_ablated - CE_spliced) / (CE_ablated - CE_clean)
     kl_recovered = 1 - KL_spliced / KL_ablated
@@ -28,9 +29,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
-from interp_jax import edits
 from interp_jax.core import Model
-from interp_jax.dictionaries.dictionary import Dictionary
+from interp_jax.dictionaries.places import Places
 
 RUNS = ('clean', 'spliced', 'zero', 'mean')
 
@@ -82,40 +82,32 @@ class Recovered:
     }
 
 
-def _edits_of(
-  run: str, dictionary: Any, mean: Any, where: Any, site: str, layer: int, layers: int
-) -> Any:
-  if run == 'clean':
-    return None
-  if run == 'spliced':
-    return {site: edits.Splice(dictionary, layer=layer, mask=where[..., None])}
-  here = jnp.arange(layers)[:, None, None, None] == layer
-  value = jnp.zeros_like(mean) if run == 'zero' else mean
-  return {site: edits.Replace(value, here & where[None, ..., None])}
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'site', 'layer', 'layers'))
+@functools.partial(jax.jit, static_argnames=('model', 'places'))
 def _batch_sums(
   model: Any,
   params: Any,
-  dictionary: Dictionary,
-  mean: Float[Array, ' D'],
+  dictionary: Any,
+  mean: Float[Array, '... D'],
   tokens: Int[Array, 'B T'],
-  where: Bool[Array, 'B T'],
+  at: Bool[Array, 'B T'],
   mask: Bool[Array, 'B T'],
-  site: str,
-  layer: int,
-  layers: int,
+  places: Places,
 ) -> dict[str, Any]:
   """Sums over the predictions of a batch, for each run."""
   scored = mask[:, :-1] & mask[:, 1:]
-  clean = None
+  clean, clean_acts = None, None
   sums: dict[str, Any] = {'tokens': jnp.sum(scored)}
   for run in RUNS:
-    edit = _edits_of(run, dictionary, mean, where, site, layer, layers)
-    logits, _ = model.apply({'params': params}, tokens, edit, mask=mask)
+    if run == 'clean':
+      edit = None
+    elif run == 'spliced':
+      edit = places.splice(dictionary, clean_acts, at)
+    else:
+      edit = places.ablate(mean if run == 'mean' else jnp.zeros_like(mean), at)
+    logits, acts = model.apply({'params': params}, tokens, edit, mask=mask)
     log_probs = jax.nn.log_softmax(logits[:, :-1].astype(jnp.float32))
-    clean = log_probs if clean is None else clean
+    if clean is None:
+      clean, clean_acts = log_probs, acts
     ce = -jnp.take_along_axis(log_probs, tokens[:, 1:, None], -1)[..., 0]
     kl = jnp.sum(jnp.exp(clean) * (clean - log_probs), -1)
     sums[f'ce/{run}'] = jnp.sum(jnp.where(scored, ce, 0))
@@ -130,9 +122,11 @@ def recovered(
   batches: Iterable[Any],
   *,
   site: str,
-  layer: int,
+  layer: int | tuple[int, ...],
   layers: int,
-  mean: Float[Array | np.ndarray, ' D'],
+  mean: Float[Array | np.ndarray, '... D'],
+  write_site: str | None = None,
+  write_layer: int | tuple[int, ...] | None = None,
   bos_id: int | None = None,
 ) -> Recovered:
   """Splices a dictionary into a model and measures the loss, streamed over batches.
@@ -140,33 +134,48 @@ def recovered(
   Args:
     model: The model.
     params: Its parameters.
-    dictionary: A callable pytree, activation `[..., D]` to its stand-in.
+    dictionary: A callable pytree, activation `[..., D]` to its stand-in, or
+      `[..., S, D]` where S layers are read or replaced.
     batches: Tokens `[B, T]`, or pairs of tokens and a mask `[B, T]` that is False at
       padding. How they are split changes nothing beyond rounding.
-    site: Where: a site inside the layers with axes `[L, B, T, D]`.
-    layer: Its layer.
+    site: Where it reads: a site inside the layers with axes `[L, B, T, D]`.
+    layer: The layer that it reads; or several, for a crosscoder.
     layers: How many layers the model has.
-    mean: The mean activation at that site and layer, e.g. `reader.statistics().mean`.
+    mean: The mean activation where its output goes, e.g. `reader.statistics().mean`:
+      `[D]`, or `[S, D]` for several layers.
+    write_site: Which site its output replaces, for a transcoder; None for `site`.
+    write_layer: The layer or layers of that; None for `layer`.
     bos_id: The token whose positions are left clean; None if there is none.
 
   Returns:
     The losses.
 
   Raises:
-    ValueError: if the layer does not exist, or there is nothing to predict.
+    ValueError: if a layer does not exist, the output goes to a layer before the input,
+      `mean` is not of the places that are replaced, or there is nothing to predict.
   """
-  if not 0 <= layer < layers:
-    raise ValueError(f'layer={layer} of a model of {layers} layers (0..{layers - 1}).')
-  total: dict[str, float] = {}
+  places = Places(
+    site=site,
+    layer=layer,
+    write_site=site if write_site is None else write_site,
+    write_layer=layer if write_layer is None else write_layer,
+    layers=layers,
+  )
   mean = jnp.asarray(mean, jnp.float32)
+  written = places.write_layer
+  expected = () if isinstance(written, int) else (len(written),)
+  if mean.shape[:-1] != expected:
+    raise ValueError(
+      f'mean is of shape {mean.shape} and the output replaces layer {written}: give '
+      f'the mean activation of each, {[*expected, "D"]}.'
+    )
+  total: dict[str, float] = {}
   for batch in batches:
     tokens, mask = batch if isinstance(batch, tuple) else (batch, None)
     tokens = jnp.asarray(tokens, jnp.int32)
     mask = jnp.ones(tokens.shape, bool) if mask is None else jnp.asarray(mask)
-    where = mask if bos_id is None else mask & (tokens != bos_id)
-    sums = _batch_sums(
-      model, params, dictionary, mean, tokens, where, mask, site, layer, layers
-    )
+    at = mask if bos_id is None else mask & (tokens != bos_id)
+    sums = _batch_sums(model, params, dictionary, mean, tokens, at, mask, places)
     for name, value in jax.device_get(sums).items():
       total[name] = total.get(name, 0.0) + float(value)
   count = total.get('tokens', 0.0)

@@ -37,7 +37,10 @@ def random_dictionary(
   config = DictionaryConfig(width, features, activation)
   is_shape = lambda shape: isinstance(shape, tuple)
   draw = lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
-  params = jax.tree.map(draw, config.shapes(), is_leaf=is_shape)
+  shapes = config.shapes()
+  first = [name for name in ('W_enc', 'b_enc', 'W_dec', 'b_dec') if name in shapes]
+  names = dict.fromkeys([*first, *shapes])
+  params = {n: jax.tree.map(draw, shapes[n], is_leaf=is_shape) for n in names}
   return dictionaries.Dictionary(params, config)
 
 

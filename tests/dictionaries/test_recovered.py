@@ -38,6 +38,8 @@ class Setting:
     _, acts = self.run(None)
     self.acts = np.asarray(acts[SITE][1])
     self.mean = self.acts[:, 1:].mean((0, 1))
+    places = {'site': SITE, 'layer': 1, 'layers': LAYERS, 'mean': self.mean}
+    self.places = places | {'bos_id': BOS}
 
   def score(self, dictionary, batches=None, **given):
     return recovered(
@@ -45,11 +47,7 @@ class Setting:
       self.params,
       dictionary,
       [self.tokens] if batches is None else batches,
-      site=SITE,
-      layer=1,
-      layers=LAYERS,
-      mean=self.mean,
-      **({'bos_id': BOS} | given),
+      **(self.places | given),
     )
 
   def loss(self, edit):
@@ -123,9 +121,63 @@ def test_positions_of_bos_are_left_clean(setting):
   assert with_bos.ce['spliced'] != pytest.approx(without.ce['spliced'], rel=1e-4)
 
 
+def unchanged():
+  return jax.tree_util.Partial(lambda x: x)
+
+
+def mlp_of(params, layer):
+  """The MLP of a layer as a transcoder: from its input to its output."""
+  weights = jax.tree.map(lambda w: w[layer], params['blocks']['mlp'])
+
+  def run(weights, x):
+    hidden = jax.nn.gelu(x @ weights['W_in'] + weights['b_in'], approximate=False)
+    return hidden @ weights['W_out'] + weights['b_out']
+
+  return jax.tree_util.Partial(run, weights)
+
+
+def test_a_transcoder_that_is_the_mlp_recovers_everything(setting):
+  transcoder = {'site': 'ln2.normalized', 'write_site': 'mlp_out', 'layer': 0}
+  got = setting.score(mlp_of(setting.params, 0), **transcoder)
+  assert got.ce['spliced'] == pytest.approx(got.ce['clean'], abs=1e-5)
+  assert got.kl['spliced'] == pytest.approx(0, abs=1e-5)
+  wrong = setting.score(mlp_of(setting.params, 1), **transcoder)
+  assert wrong.kl['spliced'] > 1e-3
+  assert wrong.kl['zero'] == pytest.approx(got.kl['zero'])
+
+
+def test_a_splice_in_place_is_the_replacement_by_its_output(setting):
+  dictionary = random_dictionary(TopK(4))
+  got = setting.score(dictionary).to_dict()
+  # Several layers that are one: written from the acts of the clean run.
+  one_of_many = jax.tree_util.Partial(lambda fn, x: fn(x), dictionary)
+  mean = setting.mean[None]
+  again = setting.score(one_of_many, layer=(1,), mean=mean).to_dict()
+  assert again == pytest.approx(got, rel=1e-4)
+
+
+def test_a_crosscoder_replaces_several_layers_at_once(setting):
+  mean = np.stack([setting.mean, 2 * setting.mean])
+  whole = setting.score(unchanged(), layer=(0, 1), mean=mean)
+  assert whole.kl['spliced'] == pytest.approx(0, abs=1e-6)
+  halved = jax.tree_util.Partial(lambda x: x * jnp.array([1.0, 0.5])[:, None])
+  got = setting.score(halved, layer=(0, 1), mean=mean)
+  where = (setting.tokens != BOS)[..., None]
+  here = np.arange(LAYERS)[:, None, None, None] == 1
+  expected = setting.loss({SITE: edits.Scale(0.5, here & where[None])})
+  assert got.ce['spliced'] == pytest.approx(expected, rel=1e-5)
+  by_layer = mean[:, None, None]
+  expected = setting.loss({SITE: edits.Replace(by_layer, where[None])})
+  assert got.ce['mean'] == pytest.approx(expected, rel=1e-5)
+
+
 def test_errors_say_what_is_wrong(setting):
   with pytest.raises(ValueError, match='nothing to predict'):
     setting.score(random_dictionary(TopK(4)), [setting.tokens[:, :1]])
+  with pytest.raises(ValueError, match='after it'):
+    setting.score(unchanged(), write_layer=0)
+  with pytest.raises(ValueError, match='mean activation of each'):
+    setting.score(unchanged(), layer=(0, 1))
   with pytest.raises(ValueError, match='2 layers'):
     recovered(
       setting.model,

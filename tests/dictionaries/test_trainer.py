@@ -10,6 +10,7 @@ from interp_jax import dictionaries, training
 from interp_jax.dictionaries import (
   L1,
   ArrayBatches,
+  AuxK,
   Plan,
   ReLU,
   TopK,
@@ -51,7 +52,7 @@ def test_a_planted_dictionary_is_recovered(planted, tmp_path):
   assert dictionaries.max_cosine(planted.directions, rows) > 0.9
   assert result.metrics['fvu'] < 0.12
   assert result.metrics['l0'] <= ACTIVE
-  assert result.metrics['dead_fraction'] < 0.1
+  assert result.metrics['dead_fraction'] < 0.15
 
 
 def test_a_relu_dictionary_with_l1_learns_and_is_sparse(planted, tmp_path):
@@ -117,12 +118,14 @@ def test_another_runs_checkpoint_is_refused(planted, tmp_path):
     run(planted, tmp_path, settings=small_trainer(steps=2, learning_rate=1e-4))
 
 
-@pytest.mark.parametrize('activation', [TopK(ACTIVE), ReLU()])
-def test_eight_devices_equal_one(planted, tmp_path, activation):
-  config = small_config(activation=activation)
-  one = run(planted, tmp_path / 'one', config)
+@pytest.mark.parametrize(
+  ('activation', 'terms'), [(TopK(ACTIVE), (AuxK(dead_after=200),)), (ReLU(), (L1(),))]
+)
+def test_eight_devices_equal_one(planted, tmp_path, activation, terms):
+  config, settings = small_config(activation=activation), small_trainer(terms=terms)
+  one = run(planted, tmp_path / 'one', config, settings)
   mesh = make_mesh(data=4, model=2)
-  many = run(planted, tmp_path / 'many', config, mesh=mesh)
+  many = run(planted, tmp_path / 'many', config, settings, mesh=mesh)
   assert many.state.params['W_enc'].sharding.spec == PartitionSpec(None, 'model')
   assert len(many.state.idle.sharding.device_set) == 8
   assert_same(one.state.params, many.state.params, rtol=2e-3, atol=2e-3)

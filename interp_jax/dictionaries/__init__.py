@@ -53,6 +53,7 @@ from interp_jax.dictionaries.dictionary import (
   load_metadata,
   save,
 )
+from interp_jax.dictionaries.end_to_end import train_end_to_end
 from interp_jax.dictionaries.export import (
   export_params,
   fold_norms,
@@ -95,6 +96,7 @@ from interp_jax.dictionaries.objective import (
   L1,
   TERMS,
   AuxK,
+  EndToEnd,
   GateReconstruction,
   Lp,
   Matryoshka,
@@ -122,6 +124,11 @@ from interp_jax.dictionaries.step import (
   export,
   init_state,
   make_step,
+)
+from interp_jax.dictionaries.sweep import (
+  SweepOfDictionaries,
+  grid,
+  train_sweep,
 )
 from interp_jax.dictionaries.trainer import (
   TrainResult,
@@ -160,6 +167,7 @@ __all__ = [
   'Dictionary',
   'DictionaryConfig',
   'DictionaryState',
+  'EndToEnd',
   'Examples',
   'GateReconstruction',
   'Gated',
@@ -179,6 +187,7 @@ __all__ = [
   'Resample',
   'SparseCodes',
   'SquaredError',
+  'SweepOfDictionaries',
   'Tanh',
   'TopK',
   'TrainResult',
@@ -198,6 +207,7 @@ __all__ = [
   'export_params',
   'fold_norms',
   'geometric_median',
+  'grid',
   'init_params',
   'init_state',
   'load',
@@ -217,6 +227,8 @@ __all__ = [
   'strongest_examples',
   'terms_from_dict',
   'train',
+  'train_end_to_end',
   'train_on_store',
+  'train_sweep',
   'uniqueness',
 ]

@@ -30,6 +30,11 @@ def check(config: DictionaryConfig, trainer: TrainerConfig) -> None:
     term.check(config)
   if trainer.resample is not None:
     trainer.resample.check(config)
+  if 'end_to_end' in names and trainer.microbatches > 1:
+    raise ValueError(
+      'The term end_to_end is of whole sequences and cannot be taken in microbatches. '
+      'Set microbatches=1, and a smaller batch_size.'
+    )
   _check_sparsity(config, set(names))
   _check_norm(config, trainer)
   if trainer.batch_size % trainer.microbatches:

@@ -1,6 +1,6 @@
 """One step of training: what changes, how it is updated and what is logged of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
@@ -19,6 +19,9 @@ from interp_jax.dictionaries.dictionary import Dictionary
 from interp_jax.dictionaries.export import export_params
 from interp_jax.dictionaries.resample import resample
 from interp_jax.dictionaries.settings import TrainerConfig
+
+Source = Callable[[Any], tuple[Array, Array, Any]]
+"""Batch → inputs `[B, *in]`, targets `[B, *out]`, and what terms read beside them."""
 
 
 @flax.struct.dataclass
@@ -132,6 +135,7 @@ def make_step(
   plan: Plan,
   rate: Any = None,
   seed: Any = None,
+  source: Source = split_batch,
 ) -> training.StepFn:
   """The step, not yet compiled: `(state, batch) -> (state, metrics)`.
 
@@ -145,6 +149,7 @@ def make_step(
     plan: How to compute.
     rate: The learning rate, if not the trainer's.
     seed: Of what is drawn in a step, if not the trainer's.
+    source: Batch → inputs, targets, context: a model's forward pass, say.
   """
   optimizer = make_optimizer(trainer, rate)
   terms, dead_after = trainer.objective, dead_after_of(trainer)
@@ -155,6 +160,7 @@ def make_step(
     known = {
       'key': jax.random.fold_in(root, state.step),
       'states': state.terms,
+      'scale': state.scale,
       'context': context,
     }
     params, inputs = jax.tree.map(_to(trainer.compute_dtype), (params, inputs))
@@ -186,7 +192,7 @@ def make_step(
     return total, {'logged': logged, 'seen': seen}
 
   def step(state: DictionaryState, batch: Any) -> tuple[DictionaryState, dict]:
-    inputs, targets, context = split_batch(batch)
+    inputs, targets, context = source(batch)
     examples = inputs.shape[0]
     inputs = _wide(inputs) * state.scale['inputs']
     targets = _wide(targets) * state.scale['outputs']

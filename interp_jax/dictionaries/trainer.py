@@ -126,7 +126,7 @@ def train(
     batches,
     loop_config(trainer),
     workdir,
-    evaluate=_evaluator(config, held_out),
+    evaluate=evaluator(config, held_out),
     place=functools.partial(training.place_batch, mesh=mesh),
     notes={'dictionary': config.to_dict(), 'trainer': trainer.settings},
     sinks=sinks,
@@ -266,9 +266,10 @@ def score(dictionary: Dictionary, rows: Rows) -> dict[str, float | int]:
   return metrics.evaluate(dictionary, batches).to_dict()
 
 
-def _evaluator(
+def evaluator(
   config: DictionaryConfig, held_out: Rows | None
 ) -> Callable[[Any], dict[str, float | int]] | None:
+  """Held-out rows → state → metrics; None where there are no rows."""
   if held_out is None:
     return None
   check_rows(config, held_out, 'held_out')

@@ -8,6 +8,7 @@ everything is a mean over examples.
 
 from interp_jax.dictionaries.objective.annealing import Lp
 from interp_jax.dictionaries.objective.auxiliary import AuxK, GateReconstruction
+from interp_jax.dictionaries.objective.end_to_end import EndToEnd, ModelSource
 from interp_jax.dictionaries.objective.forward import Forward, run, spread, sum_squares
 from interp_jax.dictionaries.objective.reconstruction import Matryoshka, SquaredError
 from interp_jax.dictionaries.objective.sparsity import L0, L1, PreActivation, Tanh
@@ -27,10 +28,12 @@ __all__ = [
   'L1',
   'TERMS',
   'AuxK',
+  'EndToEnd',
   'Forward',
   'GateReconstruction',
   'Lp',
   'Matryoshka',
+  'ModelSource',
   'PreActivation',
   'SquaredError',
   'Tanh',

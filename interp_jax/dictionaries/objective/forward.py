@@ -29,6 +29,7 @@ class Forward:
     step: int32 scalar, the number of updates made.
     key: A PRNG key of this step.
     states: Term → its state.
+    scale: The factors of inputs and targets, or None.
     context: What comes with a batch beside inputs and targets, or None.
     plan: How it is computed.
   """
@@ -43,6 +44,7 @@ class Forward:
   step: Any
   key: Any = None
   states: Any = dataclasses.field(default_factory=dict)
+  scale: Any = None
   context: Any = None
   plan: Plan = dataclasses.field(default=Plan(), metadata={'static': True})
 
@@ -100,6 +102,7 @@ def run(
   encoded = config.activation.encode(wiring, params, inputs, plan)
   outputs = wiring.decode(params, encoded.codes, plan) + wiring.skip(params, inputs)
   targets = inputs if targets is None else targets
+  plan = dataclasses.replace(plan, limit=None)  # Codes are made; static from here on.
   return Forward(
     config, params, inputs, targets, encoded, outputs, idle, step, plan=plan, **known
   )

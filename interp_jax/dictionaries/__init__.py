@@ -105,6 +105,11 @@ from interp_jax.dictionaries.objective import (
   Tanh,
   terms_from_dict,
 )
+from interp_jax.dictionaries.on_store import (
+  array_names,
+  sample_of,
+  train_on_store,
+)
 from interp_jax.dictionaries.recovered import (
   Recovered,
   recovered,
@@ -130,13 +135,7 @@ from interp_jax.dictionaries.sweep import (
   grid,
   train_sweep,
 )
-from interp_jax.dictionaries.trainer import (
-  TrainResult,
-  dictionary_rules,
-  sample_of,
-  train,
-  train_on_store,
-)
+from interp_jax.dictionaries.trainer import TrainResult, dictionary_rules, train
 from interp_jax.dictionaries.wiring import (
   Autoencoder,
   Crosscoder,
@@ -193,6 +192,7 @@ __all__ = [
   'TrainResult',
   'TrainerConfig',
   'Transcoder',
+  'array_names',
   'check',
   'clarity',
   'clearest',

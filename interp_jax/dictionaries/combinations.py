@@ -7,6 +7,7 @@ several. Everything that is not refused trains.
 from interp_jax.core import unknown
 from interp_jax.dictionaries.activation import Gated, JumpReLU, ReLU
 from interp_jax.dictionaries.config import DictionaryConfig
+from interp_jax.dictionaries.objective import L1, Tanh
 from interp_jax.dictionaries.settings import DTYPES, OPTIMIZERS, TrainerConfig
 
 
@@ -73,7 +74,7 @@ def _check_norm(config: DictionaryConfig, trainer: TrainerConfig) -> None:
       )
     return
   for term in trainer.objective:
-    if term.name in ('l1', 'tanh') and not term.by_norm:
+    if isinstance(term, L1 | Tanh) and not term.by_norm:
       raise ValueError(
         f'The term {term.name} with by_norm=False and unit_norm=False is evaded by '
         'small codes and a large decoder. Set one of them to True.'

@@ -111,7 +111,8 @@ class CrossLayerTranscoder:
     self, params: Params, codes: Codes, plan: Plan | None = None
   ) -> Float[Array, 'B L D']:
     """What the codes of all layers write, summed."""
-    plan, total = plan or Plan(), 0.0
+    plan = plan or Plan()
+    total = jnp.zeros(())
     for layer in range(self.layers):
       W_dec = params['W_dec'][str(layer)]
       flat = W_dec.reshape(W_dec.shape[0], -1)
@@ -127,7 +128,7 @@ class CrossLayerTranscoder:
     self, params: Params, codes: Float[Array, 'B L P'], chosen: Int[Array, 'L P']
   ) -> Float[Array, 'B L D']:
     """`linear` for codes of some features of each layer only."""
-    total = 0.0
+    total = jnp.zeros(())
     for layer in range(self.layers):
       rows = params['W_dec'][str(layer)][chosen[layer]]
       out = jnp.einsum('bp,pmd->bmd', codes[:, layer], rows)

@@ -204,7 +204,7 @@ def make_step(
       trainer.microbatches,
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params: Any = optax.apply_updates(state.params, updates)
     seen = aux['seen']
     idle = count_idle(state.idle, seen['fired'] > 0, examples)
     if trainer.resample is not None:
@@ -257,8 +257,9 @@ def count_idle(idle: Array, active: Array, examples: int) -> Array:
 def dead_after_of(trainer: TrainerConfig) -> int:
   """Examples without activity after which a feature counts as dead."""
   for part in (*trainer.objective, trainer.resample):
-    if getattr(part, 'dead_after', -1) > 0:
-      return part.dead_after
+    dead_after = getattr(part, 'dead_after', -1)
+    if dead_after > 0:
+      return dead_after
   return max(1, trainer.steps * trainer.batch_size // 10)
 
 

@@ -102,12 +102,17 @@ def member_config(
     if name not in allowed:
       raise ValueError(unknown('setting of a sweep', name, allowed))
   terms = _terms(trainer, member)
-  top = {name: member[name] for name in ('seed', 'learning_rate') if name in member}
+  shared = ('seed', 'learning_rate')
+  top: Any = {name: member[name] for name in shared if name in member}
   trainer = dataclasses.replace(trainer, terms=terms, **top)
   if 'activation.k' in member:
-    activation = dataclasses.replace(config.activation, k=member['activation.k'])
-    config = dataclasses.replace(config, activation=activation)
+    config = _with_k(config, member['activation.k'])
   return config, trainer
+
+
+def _with_k(config: DictionaryConfig, k: Any) -> DictionaryConfig:
+  activation: Any = config.activation
+  return dataclasses.replace(config, activation=dataclasses.replace(activation, k=k))
 
 
 def _terms(trainer: TrainerConfig, values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -168,7 +173,7 @@ def make_sweep_step(
 
   def step(states: DictionaryState, batch: Any) -> tuple[DictionaryState, dict]:
     if in_order:
-      return jax.lax.map(lambda pair: one(*pair, batch), (states, arrays))
+      return jax.lax.map(lambda pair: one(pair[0], pair[1], batch), (states, arrays))
     return jax.vmap(one, (0, 0, None))(states, arrays, batch)
 
   return step
@@ -228,8 +233,7 @@ def train_sweep(
   trainer_lib.check_rows(config, sample, 'sample')
   values = {name: np.asarray([m[name] for m in members]) for name in members[0]}
   if 'activation.k' in values:
-    largest = dataclasses.replace(config.activation, k=values['activation.k'].max().item())
-    config = dataclasses.replace(config, activation=largest)
+    config = _with_k(config, values['activation.k'].max().item())
   inputs, targets = trainer_lib.as_pair(sample)
   scale = initial.measure(inputs, trainer.center, trainer.normalize, targets)
   state = init_sweep(config, trainer, scale, values, len(members))

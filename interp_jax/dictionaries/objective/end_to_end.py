@@ -117,8 +117,8 @@ class ModelSource:
   """
 
   model: Model
-  reads: tuple[str, int]
-  writes: tuple[str, int]
+  reads: tuple[Any, Any]
+  writes: tuple[Any, Any]
   first: int = 1
 
   def __call__(self, batch: Any) -> tuple[Array, Array, Continuation]:

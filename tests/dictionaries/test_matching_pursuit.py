@@ -5,7 +5,7 @@ import pytest
 
 from interp_jax import edits
 from interp_jax.dictionaries import MatchingPursuit, TopK, evaluate, matching_pursuit
-from interp_jax.dictionaries.matching_pursuit import pursue
+from interp_jax.dictionaries.matching_pursuit import pursue, use_gram
 from interp_jax.dictionaries.orthogonal_pursuit import pursue_orthogonally
 from tests.dictionaries.planted import random_dictionary
 
@@ -52,6 +52,18 @@ def test_the_codes_are_those_of_the_definition(decoder, rows, orthogonal):
   left = np.linalg.norm(rows - got(rows), axis=1)
   run = pursue_orthogonally if orthogonal else pursue
   np.testing.assert_allclose(run(centred, decoder['W_dec'], K)[2], left, atol=2e-5)
+
+
+def test_the_gram_matrix_chooses_the_same(decoder, rows):
+  centred = rows - decoder['b_dec']
+  without = pursue(centred, decoder['W_dec'], K, gram=False)
+  with_it = pursue(centred, decoder['W_dec'], K, gram=True)
+  np.testing.assert_array_equal(with_it[1], without[1])
+  np.testing.assert_allclose(with_it[0], without[0], atol=1e-5)
+  # It fits, and is made from little: many rows, few features.
+  assert use_gram(4096, 8192, 32)
+  assert not use_gram(16, 8192, 32)
+  assert not use_gram(10**6, 65536, 32)
 
 
 def test_the_refitted_residual_is_orthogonal_to_all_that_was_chosen(decoder, rows):

@@ -130,6 +130,10 @@ class Dictionary:
     out = wiring.decode(params, self._encoded(x)) + wiring.skip(params, rows)
     return out.astype(x.dtype).reshape(*self._batch(x), *self.config.out_shape)
 
+  def norms(self) -> Float[Array, '*C']:
+    """The norm of what each feature writes, which weighs it in L1: see the wiring."""
+    return self.config.wiring.norms(self._arrays)
+
   def _encoded(self, x: Array | np.ndarray) -> Codes:
     """Codes `[B, *C]`, sparse where the activation fixes how many are active."""
     plan = Plan(kernels.resolve('auto'))

@@ -164,6 +164,10 @@ class MatchingPursuit:
         'Give 0 or more; 0 never stops a row.'
       )
 
+  def norms(self) -> Float[Array, ' F']:
+    """The norm of each row of the decoder."""
+    return jnp.linalg.norm(self._arrays['W_dec'], axis=-1)
+
   def encode(self, x: X) -> Float[Array, '*batch F']:
     """The codes of activations, dense.
 

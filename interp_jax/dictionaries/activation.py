@@ -257,7 +257,7 @@ class BatchTopK(_Activation):
     by_norm: As in `TopK`.
   """
 
-  k: float = 32
+  k: float | int = 32
   rate: float = 0.01
   by_norm: bool = False
   name: ClassVar[str] = 'batchtopk'

@@ -46,9 +46,7 @@ class Dictionary:
   params: Any
   config: DictionaryConfig = dataclasses.field(metadata={'static': True})
 
-  def encode(
-    self, x: Float[Array | np.ndarray, '*batch D']
-  ) -> Float[Array, '*batch F']:
+  def encode(self, x: Float[Array | np.ndarray, '...']) -> Float[Array, '...']:
     """The codes of activations, dense.
 
     Args:
@@ -65,8 +63,8 @@ class Dictionary:
     return codes.reshape(*self._batch(x), *self.config.code_shape)
 
   def encode_sparse(
-    self, x: Float[Array | np.ndarray, '*batch D'], k: int | None = None
-  ) -> tuple[Float[Array, '*batch k'], Int[Array, '*batch k']]:
+    self, x: Float[Array | np.ndarray, '...'], k: int | None = None
+  ) -> tuple[Float[Array, '...'], Int[Array, '...']]:
     """The k largest codes, largest first, and which features they belong to.
 
     Args:
@@ -96,9 +94,7 @@ class Dictionary:
     shape = (*self._batch(x), *self.config.code_shape[:-1], k)
     return values.reshape(shape), indices.reshape(shape)
 
-  def decode(
-    self, codes: Float[Array | np.ndarray, '*batch F']
-  ) -> Float[Array, '*batch D']:
+  def decode(self, codes: Float[Array | np.ndarray, '...']) -> Float[Array, '...']:
     """The output of dense codes, without a skip connection: that reads the inputs."""
     shape = self.config.code_shape
     batch = codes.shape[: codes.ndim - len(shape)]
@@ -108,9 +104,9 @@ class Dictionary:
 
   def decode_sparse(
     self,
-    values: Float[Array | np.ndarray, '*batch k'],
-    indices: Int[Array | np.ndarray, '*batch k'],
-  ) -> Float[Array, '*batch D']:
+    values: Float[Array | np.ndarray, '...'],
+    indices: Int[Array | np.ndarray, '...'],
+  ) -> Float[Array, '...']:
     """The output of sparse codes, as `encode_sparse` gives them."""
     lead, k = self.config.code_shape[:-1], values.shape[-1]
     batch = values.shape[: values.ndim - 1 - len(lead)]
@@ -121,9 +117,7 @@ class Dictionary:
     out = self.config.wiring.decode(self._arrays, codes)
     return out.reshape(*batch, *self.config.out_shape)
 
-  def __call__(
-    self, x: Float[Array | np.ndarray, '*batch D']
-  ) -> Float[Array, '*batch D']:
+  def __call__(self, x: Float[Array | np.ndarray, '...']) -> Float[Array, '...']:
     """The output for activations: codes decoded, and what a skip connection adds."""
     params, wiring = self._arrays, self.config.wiring
     rows = self._rows(x)

@@ -11,7 +11,7 @@ import numpy as np
 from interp_jax.dictionaries import codes as codes_lib
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward
-from interp_jax.dictionaries.objective.term import Term, ramp
+from interp_jax.dictionaries.objective.term import Scalar, Term, ramp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Lp(Term):
     warmup: Steps over which the weight rises from 0.
   """
 
-  coefficient: float = 0.1
+  coefficient: Scalar = 0.1
   start: int = 15_000
   end: int = 30_000
   first: float = 1.0

@@ -11,7 +11,7 @@ from interp_jax.core import unknown
 from interp_jax.dictionaries.activation import AbsTopK, Gated
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward, spread, sum_squares
-from interp_jax.dictionaries.objective.term import Term
+from interp_jax.dictionaries.objective.term import Scalar, Term
 
 DIVISORS = ('none', 'residual', 'variance')
 GRADIENTS = ('features', 'all', 'decoder')
@@ -48,7 +48,7 @@ class AuxK(Term):
   """
 
   k: int | None = None
-  coefficient: float = 1 / 32
+  coefficient: Scalar = 1 / 32
   dead_after: int = 100_000
   pool: int | None = None
   over: str = 'none'
@@ -126,7 +126,7 @@ class GateReconstruction(Term):
     frozen: Whether the decoder is held constant, as in the paper (SAELens does not).
   """
 
-  coefficient: float = 1.0
+  coefficient: Scalar = 1.0
   frozen: bool = True
   name: ClassVar[str] = 'gate'
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from interp_jax.dictionaries import codes as codes_lib
-from interp_jax.dictionaries.activation import Encoded, Plan
+from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.codes import Codes
 from interp_jax.dictionaries.config import DictionaryConfig
 
@@ -38,7 +38,7 @@ class Forward:
   params: Any
   inputs: Any
   targets: Any
-  encoded: Encoded
+  encoded: Any
   outputs: Any
   idle: Any
   step: Any

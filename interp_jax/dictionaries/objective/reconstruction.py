@@ -11,7 +11,7 @@ from interp_jax.core import unknown
 from interp_jax.dictionaries.codes import SparseCodes
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward, spread, sum_squares
-from interp_jax.dictionaries.objective.term import Term
+from interp_jax.dictionaries.objective.term import Scalar, Term
 
 DIVISORS = ('examples', 'variance')
 
@@ -27,7 +27,7 @@ class SquaredError(Term):
       (sparsify).
   """
 
-  coefficient: float = 1.0
+  coefficient: Scalar = 1.0
   over: str = 'examples'
   name: ClassVar[str] = 'mse'
 
@@ -63,7 +63,7 @@ class Matryoshka(Term):
   prefixes: tuple[int, ...] = ()
   sampled: int = 0
   exponent: float = 0.5
-  coefficient: float = 1.0
+  coefficient: Scalar = 1.0
   name: ClassVar[str] = 'matryoshka'
 
   def check(self, config: DictionaryConfig) -> None:

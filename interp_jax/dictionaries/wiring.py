@@ -109,12 +109,9 @@ class Autoencoder:
     """The codes: sparse where the activation fixes how many are active."""
     if activation.sparse_k is None:
       return activation.dense(self.pre_activations(params, x))
-    # Equal to encoding `x - b_dec`, but the gradient of `b_dec` goes through the bias
-    # (one vector-matrix product) and not through that of x (the size of a decode).
-    center = jax.lax.stop_gradient(params['b_dec'])
-    bias = params['b_enc'] + (center - params['b_dec']) @ params['W_enc']
+    W_enc, b_enc, b_dec = params['W_enc'], params['b_enc'], params['b_dec']
     k = activation.sparse_k
-    return SparseCodes(*kernels.encode_topk(x - center, params['W_enc'], bias, k, impl))
+    return SparseCodes(*kernels.encode_topk(x, b_dec, W_enc, b_enc, k, impl))
 
   def decode(
     self, params: Params, codes: Codes, impl: str = 'auto'

@@ -33,7 +33,6 @@ import dataclasses
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -310,8 +309,11 @@ def sweep(setting: Setting, rounds: int) -> float:
 
 
 def resident() -> float:
-  """The largest memory that this process has had, in MiB."""
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  """The largest memory that this process has had, in MiB (Linux)."""
+  # getrusage would count what the parent had before this program was loaded.
+  with open('/proc/self/status', encoding='utf-8') as file:
+    lines = dict(line.split(':', 1) for line in file)
+  return int(lines['VmHWM'].split()[0]) / 1024
 
 
 def print_peak(setting: Setting, who: str) -> None:

@@ -182,7 +182,7 @@ def make_step(
       'loss': total,
       **parts,
       'fvu': _batch_fvu(forward),
-      'l0': jnp.mean(codes_lib.active(forward.codes)),
+      'l0': jnp.mean(codes_lib.active(forward.codes, forward.batch)),
     }
     seen = {
       'fired': codes_lib.fired(forward.codes, config.code_shape).astype(jnp.float32),
@@ -270,9 +270,10 @@ def _least(forward: objective.Forward) -> Float[Array, '']:
   """
   if not isinstance(forward.config.activation, BatchTopK):
     return jnp.zeros(())
-  values = forward.codes
+  values = codes_lib.values_of(forward.codes)
   if forward.config.activation.by_norm:
-    values = values * forward.config.wiring.norms(forward.params)
+    norms = forward.config.wiring.norms(forward.params)
+    values = values * codes_lib.per_feature(forward.codes, norms)
   return jnp.min(jnp.where(values > 0, values, jnp.inf)).astype(jnp.float32)
 
 

@@ -76,10 +76,9 @@ class Lp(Term):
 
   def _norm(self, forward: Forward, p: Any) -> Float[Array, '']:
     values = codes_lib.values_of(forward.penalized)
-    values = values.reshape(values.shape[0], -1)
     # The power's derivative is infinite at 0, where no feature is active.
     powers = jnp.where(values > 0, jnp.where(values > 0, values, 1) ** p, p == 0)
-    total = jnp.sum(powers, -1)
+    total = forward.per_example(powers)
     if self.root:
       some = jnp.where(total > 0, total, 1)
       total = jnp.where(total > 0, some ** (1 / jnp.maximum(p, 1e-6)), 0)

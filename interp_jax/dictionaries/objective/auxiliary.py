@@ -139,6 +139,6 @@ class GateReconstruction(Term):
   def __call__(self, forward: Forward) -> Float[Array, '']:
     params, wiring = forward.params, forward.config.wiring
     params = jax.lax.stop_gradient(params) if self.frozen else params
-    output = wiring.decode(params, forward.encoded.gate)
+    output = wiring.decode(params, forward.encoded.gate, forward.batch, forward.plan)
     output = output + wiring.skip(params, forward.inputs)
     return self.coefficient * sum_squares(forward.targets - output)

@@ -63,6 +63,15 @@ class Forward:
     """What sparsity is asked of: the codes, or the gate of gated activations."""
     return self.codes if self.encoded.gate is None else self.encoded.gate
 
+  @property
+  def batch(self) -> int:
+    """The number of examples."""
+    return self.inputs.shape[0]
+
+  def per_example(self, values: Array) -> Float[Array, ' B']:
+    """The sum over an example of numbers laid out as the values of `penalized`."""
+    return codes_lib.per_example(self.penalized, values, self.batch)
+
   def weighted(self, by_norm: bool) -> Array:
     """Magnitudes of `penalized`, times the norms of the decoder's rows or not."""
     size = jnp.abs(codes_lib.values_of(self.penalized))
@@ -100,7 +109,9 @@ def run(
   """
   wiring = config.wiring
   encoded = config.activation.encode(wiring, params, inputs, plan)
-  outputs = wiring.decode(params, encoded.codes, plan) + wiring.skip(params, inputs)
+  batch = inputs.shape[0]
+  outputs = wiring.decode(params, encoded.codes, batch, plan, encoded.needed)
+  outputs = outputs + wiring.skip(params, inputs)
   targets = inputs if targets is None else targets
   plan = dataclasses.replace(plan, limit=None)  # Codes are made; static from here on.
   return Forward(

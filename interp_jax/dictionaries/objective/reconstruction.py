@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from interp_jax.core import unknown
-from interp_jax.dictionaries.codes import SparseCodes
+from interp_jax.dictionaries import codes as codes_lib
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward, spread, sum_squares
 from interp_jax.dictionaries.objective.term import Scalar, Term
@@ -85,7 +85,7 @@ class Matryoshka(Term):
       widths = self._draw(forward.key, F)
       errors = jax.lax.map(lambda width: _error_of(forward, width), widths)
       return self.coefficient * jnp.sum(errors)
-    if isinstance(forward.codes, SparseCodes) or forward.codes.ndim > 2:
+    if not isinstance(forward.codes, jax.Array) or forward.codes.ndim > 2:
       errors = [_error_of(forward, width) for width in self.prefixes]
     else:
       errors = self._nested(forward)
@@ -113,11 +113,7 @@ class Matryoshka(Term):
 
 def _error_of(forward: Forward, width: Any) -> Float[Array, '']:
   """The squared error of the first features."""
-  params, wiring, codes = forward.params, forward.config.wiring, forward.codes
-  if isinstance(codes, SparseCodes):
-    inside = codes.indices < width
-    part = SparseCodes(jnp.where(inside, codes.values, 0), codes.indices)
-  else:
-    part = jnp.where(jnp.arange(codes.shape[-1]) < width, codes, 0)
-  output = wiring.decode(params, part, forward.plan)
+  params, wiring = forward.params, forward.config.wiring
+  part = codes_lib.first_features(forward.codes, width)
+  output = wiring.decode(params, part, forward.batch, forward.plan)
   return sum_squares(forward.targets - output - wiring.skip(params, forward.inputs))

@@ -260,7 +260,8 @@ def dead_after_of(trainer: TrainerConfig) -> int:
     dead_after = getattr(part, 'dead_after', -1)
     if dead_after > 0:
       return dead_after
-  return max(1, trainer.steps * trainer.batch_size // 10)
+  tenth = trainer.steps * trainer.batch_size // 10
+  return min(max(1, tenth), np.iinfo(np.int32).max)  # Counters are int32.
 
 
 def _least(forward: objective.Forward) -> Float[Array, '']:

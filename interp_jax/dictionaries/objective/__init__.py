@@ -9,13 +9,18 @@ everything is a mean over examples.
 from interp_jax.dictionaries.objective.annealing import Lp
 from interp_jax.dictionaries.objective.auxiliary import AuxK, GateReconstruction
 from interp_jax.dictionaries.objective.forward import Forward, run, spread, sum_squares
-from interp_jax.dictionaries.objective.reconstruction import Matryoshka, SquaredError
+from interp_jax.dictionaries.objective.reconstruction import (
+  Matryoshka,
+  MultiTopK,
+  SquaredError,
+)
 from interp_jax.dictionaries.objective.sparsity import L0, L1, PreActivation, Tanh
 from interp_jax.dictionaries.objective.term import Term, ramp
 from interp_jax.dictionaries.objective.terms import (
   TERMS,
   init_states,
   next_states,
+  observe,
   terms_from_dict,
   terms_to_dict,
   total_loss,
@@ -31,12 +36,14 @@ __all__ = [
   'GateReconstruction',
   'Lp',
   'Matryoshka',
+  'MultiTopK',
   'PreActivation',
   'SquaredError',
   'Tanh',
   'Term',
   'init_states',
   'next_states',
+  'observe',
   'ramp',
   'run',
   'spread',

@@ -78,7 +78,13 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class _Activation:
-  """What all activations share: a bias, and dense codes of any number of features."""
+  """What all activations share: a bias, and dense codes of any number of features.
+
+  Attributes:
+    signed: Whether codes may be negative.
+  """
+
+  signed: ClassVar[bool] = False
 
   @property
   def sparse_k(self) -> int | None:
@@ -193,8 +199,7 @@ class JumpReLU(_Activation):
     threshold = params['threshold'].astype(pre.dtype)
     codes = ste.jump(pre, threshold, self.bandwidth, self.to_input)
     near = jnp.abs(pre - threshold) < self.bandwidth / 2
-    # Where a threshold is below 0 (files of other libraries have such), as they do.
-    return Encoded(jax.nn.relu(codes), pre, needed=near | (codes != 0))
+    return Encoded(codes, pre, needed=near | (codes != 0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,6 +245,7 @@ class AbsTopK(TopK):
   """
 
   name: ClassVar[str] = 'abstopk'
+  signed: ClassVar[bool] = True
 
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
     pre = wiring.project(params, x, params['b_enc'], plan)
@@ -265,11 +271,16 @@ class BatchTopK(_Activation):
       codes of their own, which then share the batch's.
     rate: Weight of the newest batch in the running threshold.
     by_norm: As in `TopK`.
+    from_zero: Whether the running threshold starts at 0, as SAELens's does: it then
+      lags behind for a few times `1 / rate` steps. Else it starts at the first batch's.
+    since: Steps before the running threshold starts.
   """
 
   k: float | int = 32
   rate: float = 0.01
   by_norm: bool = False
+  from_zero: bool = False
+  since: int = 0
   name: ClassVar[str] = 'batchtopk'
 
   def check(self, features: int) -> None:

@@ -90,7 +90,8 @@ def per_example(codes: Codes, values: Array, batch: int) -> Float[Array, ' B']:
   """The sum over an example of numbers laid out as `values_of(codes)`."""
   if isinstance(codes, Pairs):
     return jnp.zeros(batch, values.dtype).at[codes.rows].add(values)
-  return jnp.sum(values.reshape(batch, -1), -1)
+  dtype = jnp.promote_types(values.dtype, jnp.float32)
+  return jnp.sum(values.reshape(batch, -1), -1, dtype=dtype)
 
 
 def active(codes: Codes, batch: int) -> Float[Array, ' B']:

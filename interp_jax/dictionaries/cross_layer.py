@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from interp_jax.dictionaries import kernels
 from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.codes import Codes, SparseCodes
-from interp_jax.dictionaries.wiring import decode_rows
+from interp_jax.dictionaries.wiring import decode_rows, row_norms
 
 Params = dict[str, Any]
 Shape = tuple[int, ...]
@@ -101,7 +101,8 @@ class CrossLayerTranscoder:
     norms: Float[Array, 'L F'] | None = None,
   ) -> SparseCodes:
     """The k largest pre-activations of each layer, rectified; see `wiring`."""
-    factors = jnp.ones(self.code_shape(params)) if norms is None else norms
+    b_enc = params['b_enc']
+    factors = jnp.ones_like(b_enc) if norms is None else norms
     none = jnp.zeros(x.shape[-1], x.dtype)
 
     def one(layer: tuple[Array, ...]) -> tuple[Array, Array]:
@@ -111,7 +112,7 @@ class CrossLayerTranscoder:
       return rows[0] / factor[rows[1]], rows[1]
 
     # One layer after the other: on CPUs a mapped scatter is slower than a plain one.
-    layers = (x.swapaxes(0, 1), params['W_enc'], params['b_enc'], factors)
+    layers = (x.swapaxes(0, 1), params['W_enc'], b_enc, factors)
     values, indices = jax.lax.map(one, layers)
     return SparseCodes(values.swapaxes(0, 1), indices.swapaxes(0, 1))
 
@@ -151,7 +152,7 @@ class CrossLayerTranscoder:
   def norms(self, params: Params) -> Float[Array, 'L F']:
     """The norm of all that a feature writes, over the layers it writes to."""
     rows = [params['W_dec'][str(layer)] for layer in range(self.layers)]
-    return jnp.stack([jnp.linalg.norm(W.reshape(len(W), -1), axis=-1) for W in rows])
+    return jnp.stack([row_norms(W.reshape(len(W), -1)) for W in rows])
 
   def fold_scale(self, params: Params, activation: Any, scale: Any) -> Params:
     """Parameters for raw inputs and outputs, from those for scaled ones."""

@@ -30,6 +30,13 @@ Shape = tuple[int, ...]
 Shapes = dict[str, Any]
 
 
+def row_norms(rows: Float[Array, '*rows D']) -> Float[Array, '*rows']:
+  """The norms over the last axis, with gradient 0 where they are 0."""
+  squares = jnp.sum(jnp.square(rows), -1)
+  some = squares > 0
+  return jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1)), 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class _OneCode:
   """What wirings share in which one encoder reads all that there is.
@@ -197,7 +204,7 @@ class _OneCode:
   def norms(self, params: Params) -> Float[Array, '*C']:
     """The norm of each feature's row of the decoder."""
     W_dec = params['W_dec']
-    return jnp.linalg.norm(W_dec.reshape(W_dec.shape[0], -1), axis=-1)
+    return row_norms(W_dec.reshape(W_dec.shape[0], -1))
 
   # Scales
 
@@ -335,7 +342,7 @@ class Crosscoder(_OneCode):
 
     It makes features that few sources share cheaper (Lindsey et al. 2024).
     """
-    return jnp.linalg.norm(params['W_dec'], axis=-1).sum(-1)
+    return row_norms(params['W_dec']).sum(-1)
 
   def fold_scale(self, params: Params, activation: Any, scale: Any) -> Params:
     return params | {

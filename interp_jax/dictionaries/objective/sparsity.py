@@ -19,8 +19,9 @@ L0_SHAPES = ('linear', 'relative', 'quadratic')
 
 
 def _per_example(values: Array) -> Float[Array, ' B']:
-  """The sum over all features of an example."""
-  return jnp.sum(values.reshape(values.shape[0], -1), -1)
+  """The sum over all features of an example, in float32 at least."""
+  dtype = jnp.promote_types(values.dtype, jnp.float32)
+  return jnp.sum(values.reshape(values.shape[0], -1), -1, dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
+import flax.linen as nn
 import jax
 from jaxtyping import Array, Float, Int
 import numpy as np

@@ -15,6 +15,7 @@ from interp_jax.circuits.ablation import (
   mean_z,
   token_losses,
 )
+from interp_jax.circuits.graph import Graph, make_graph, node_layer, node_of
 from interp_jax.circuits.grid import Grid, PatchPoint, make_grid, point_mask
 from interp_jax.circuits.metrics import (
   Metric,
@@ -24,6 +25,8 @@ from interp_jax.circuits.metrics import (
   next_token_losses,
   region_losses,
 )
+from interp_jax.circuits.patched import GraphRun, freeze, run_patched
+from interp_jax.circuits.patches import graph_run, run_patches
 from interp_jax.circuits.result import SweepResult
 from interp_jax.circuits.sweep import sweep
 from interp_jax.circuits.worlds import reference_run, run_worlds
@@ -32,6 +35,8 @@ from interp_jax.core import Model
 __all__ = [
   'AblateHeads',
   'AblationComparison',
+  'Graph',
+  'GraphRun',
   'Grid',
   'Metric',
   'Model',
@@ -39,17 +44,24 @@ __all__ = [
   'SweepResult',
   'compare_ablations',
   'draw_others',
+  'freeze',
+  'graph_run',
   'head_mask',
   'in_context_score',
   'kl_to',
   'log_probability',
   'logit_difference',
+  'make_graph',
   'make_grid',
   'mean_z',
   'next_token_losses',
+  'node_layer',
+  'node_of',
   'point_mask',
   'reference_run',
   'region_losses',
+  'run_patched',
+  'run_patches',
   'run_worlds',
   'sweep',
   'token_losses',

@@ -10,6 +10,7 @@ arXiv:2403.17806; Mueller et al. 2025, arXiv:2504.13151).
 
 from collections.abc import Iterable
 import dataclasses
+import difflib
 import functools
 from typing import Any
 
@@ -209,6 +210,12 @@ def node_of(receiver: str) -> str:
 
 
 def _find(name: str, index: dict[str, int], kind: str) -> int:
-  if name not in index:
-    raise ValueError(unknown(kind, name, index))
-  return index[name]
+  if name in index:
+    return index[name]
+  close = difflib.get_close_matches(str(name), index, n=1)
+  hint = f' Did you mean {close[0]!r}?' if close else ''
+  names = list(index)  # Too many to list, so some show what they are like.
+  raise ValueError(
+    f'Unknown {kind} {name!r}.{hint} There are {len(names)}: {names[0]}, {names[1]}, '
+    f'..., {names[-2]}, {names[-1]}.'
+  )

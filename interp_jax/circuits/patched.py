@@ -159,6 +159,11 @@ class Wiring:
     del rows, state
     return stream
 
+  def add(self, stream: jax.Array, out: jax.Array, rows: Any, mlp: bool) -> jax.Array:
+    """The stream after attention, or an MLP, has written `out` `[B, T, D]`."""
+    del rows, mlp
+    return stream + out
+
   def write(
     self, state: Any, rows: Any, layer: jax.Array, outs: jax.Array, mlp: bool
   ) -> Any:
@@ -228,8 +233,23 @@ def walk(
   positions: Any,
   start: Any = None,
   base: GraphRun | None = None,
+  stream: Any = None,
 ) -> GraphRun:
-  """Runs the layers, each receiver reading through the wiring."""
+  """Runs the layers, each receiver reading through the wiring.
+
+  Args:
+    graph: The graph.
+    parts: The model, taken apart.
+    wiring: How receivers read.
+    positions: Positions to unembed, or None for all.
+    start: As for `run_patched`.
+    base: As for `run_patched`.
+    stream: What the input writes, in the place of the tokens' embedding.
+
+  Returns:
+    The run.
+  """
+  entered = parts.stream if stream is None else stream
 
   def run(carry, xs):
     stream, state = carry
@@ -237,23 +257,17 @@ def walk(
     before = stream
     reads = wiring.read_heads(stream, rows, state)
     heads, attn_out = parts.heads(layer, reads)
-    outs = [heads]
-    stream = stream + attn_out
-    if not graph.attn_only:
-      # A parallel MLP is not an edge away from the heads of its layer.
-      if graph.parallel:
-        read = wiring.read_one(before, rows, state)
-        state = wiring.write(state, rows, index, heads, False)
-      else:
-        state = wiring.write(state, rows, index, heads, False)
-        read = wiring.read_one(stream, rows, state)
-      mlp_out = parts.mlp(layer, read)
-      state = wiring.write(state, rows, index, mlp_out[:, :, None], True)
-      outs.append(mlp_out[:, :, None])
-      stream = stream + mlp_out
-    else:
-      state = wiring.write(state, rows, index, heads, False)
-    return (stream, state), (jnp.concatenate(outs, 2), before)
+    stream = wiring.add(stream, attn_out, rows, False)
+    after = wiring.write(state, rows, index, heads, False)
+    if graph.attn_only:
+      return (stream, after), (heads, before)
+    # A parallel MLP reads what the heads of its layer read.
+    seen = (before, state) if graph.parallel else (stream, after)
+    mlp_out = parts.mlp(layer, wiring.read_one(seen[0], rows, seen[1]))
+    stream = wiring.add(stream, mlp_out, rows, True)
+    after = wiring.write(after, rows, index, mlp_out[:, :, None], True)
+    outs = jnp.concatenate([heads, mlp_out[:, :, None]], 2)
+    return (stream, after), (outs, before)
 
   def body(carry, xs):
     if start is None:
@@ -261,13 +275,13 @@ def walk(
     kept = jax.tree.map(jnp.zeros_like, jax.eval_shape(run, carry, xs)[1])
     return jax.lax.cond(xs[2] < start, lambda c, x: (c, kept), run, carry, xs)
 
-  first = parts.stream if base is None else base.streams[start]
+  first = entered if base is None else base.streams[start]
   xs = (parts.layers, wiring.rows, jnp.arange(graph.layers))
   (stream, state), (outs, streams) = jax.lax.scan(body, (first, wiring.state), xs)
   logits = parts.logits(wiring.read_one(stream, wiring.last, state), positions)
   # [L, B, T, H + 1, D] to [S - 1, B, T, D].
-  outs = jnp.moveaxis(outs, 3, 1).reshape(-1, *parts.stream.shape)
-  senders = jnp.concatenate([parts.stream[None], outs])
+  outs = jnp.moveaxis(outs, 3, 1).reshape(-1, *entered.shape)
+  senders = jnp.concatenate([entered[None], outs])
   streams = jnp.concatenate([streams, stream[None]])
   if base is not None:
     earlier = lambda layers: jnp.asarray(layers < start)[:, None, None, None]

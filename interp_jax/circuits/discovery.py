@@ -36,6 +36,8 @@ class Discovery:
     model: The model.
     params: Its parameters.
     tokens: The clean inputs.
+    corrupted: The corrupted inputs whose values ablated edges carry; None if they carry
+      something else.
     other: What an ablated edge carries: what each sender writes elsewhere, or zeros.
       Broadcasts to `[S, B, T, D]`.
     metric: What the circuit should do as the model does, one number: a logit
@@ -50,6 +52,7 @@ class Discovery:
   model: Decomposable
   params: Any
   tokens: Any
+  corrupted: Any
   other: Any
   metric: Metric
   loss: Metric
@@ -138,7 +141,19 @@ def make_discovery(
   other = ablation
   if isinstance(ablation, str):
     other = _other(model, params, corrupted, ablation, base, kwargs)
-  return Discovery(graph, model, params, tokens, other, metric, loss, base, kwargs)
+  resampled = isinstance(ablation, str) and ablation == 'resample'
+  return Discovery(
+    graph=graph,
+    model=model,
+    params=params,
+    tokens=tokens,
+    corrupted=jnp.asarray(corrupted) if resampled else None,
+    other=other,
+    metric=metric,
+    loss=loss,
+    base=base,
+    kwargs=kwargs,
+  )
 
 
 def _other(

@@ -10,7 +10,7 @@ away. As edges are removed from late layers to early ones, a batch restarts at t
 that it has come to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 
 from jaxtyping import Bool, Float, Int
@@ -96,11 +96,11 @@ def acdc(
 
 def acdc_sweep(
   discovery: Discovery,
-  thresholds: Sequence[float],
+  thresholds: Sequence[float] | Float[np.ndarray, ' n'],
   *,
   bets: int | None = None,
   progress: bool = True,
-) -> list[Acdc]:
+) -> dict[float, Acdc]:
   """ACDC at several thresholds, from the highest to the lowest.
 
   Each bets on what the one before has found.
@@ -112,12 +112,15 @@ def acdc_sweep(
     progress: Whether to show a progress bar of each.
 
   Returns:
-    What was found, highest threshold first; `threshold_scores` makes scores of it.
+    Threshold → what was found, highest first.
   """
-  found: list[Acdc] = []
-  for threshold in sorted(thresholds, reverse=True):
-    guess = found[-1].circuit if found else None
-    found.append(acdc(discovery, threshold, guess=guess, bets=bets, progress=progress))
+  found: dict[float, Acdc] = {}
+  guess = None
+  for threshold in sorted(map(float, thresholds), reverse=True):
+    found[threshold] = acdc(
+      discovery, threshold, guess=guess, bets=bets, progress=progress
+    )
+    guess = found[threshold].circuit
   return found
 
 
@@ -140,17 +143,18 @@ def make_thresholds(
   return full * np.geomspace(1, lowest, count)
 
 
-def threshold_scores(found: Sequence[Acdc]) -> EdgeScores:
+def threshold_scores(found: Mapping[float, Circuit]) -> EdgeScores:
   """The highest threshold at which each edge stayed; 0 for those that never did.
 
   Args:
-    found: ACDC at several thresholds.
+    found: Threshold → the circuit that ACDC found at it.
 
   Returns:
     A score for each edge, to rank them by.
   """
-  values = np.max([one.threshold * one.circuit.edges for one in found], axis=0)
-  return EdgeScores(found[0].circuit.graph, values)
+  graph = next(iter(found.values())).graph
+  values = [threshold * circuit.edges for threshold, circuit in found.items()]
+  return EdgeScores(graph, np.max(values, axis=0))
 
 
 def edge_order(graph: Graph) -> Int[np.ndarray, 'N 2']:

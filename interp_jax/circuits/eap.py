@@ -41,7 +41,7 @@ def edge_attribution(
   *,
   method: str = 'eap-ig-inputs',
   steps: int = 5,
-  rule: str = 'right',
+  rule: str | Float[np.ndarray, ' steps'] = 'right',
   pooled: bool = False,
   **kwargs: Any,
 ) -> EdgeScores:
@@ -68,7 +68,8 @@ def edge_attribution(
     steps: Number of steps `m` of the methods that integrate.
     rule: At which points of the way: `'right'`, k/m for k from 1 to m as in the paper,
       so that one step is EAP; `'left'`, from 0 to m-1, as EAP-IG's code does for
-      inputs; or `'midpoint'`, (k + 1/2)/m.
+      inputs; or `'midpoint'`, (k + 1/2)/m. Or the points themselves; `steps` is then
+      not read.
     pooled: With `'eap-ig-activations'`: whether an edge's score is the mean over all of
       those runs, as in EAP-IG's code, instead of over those of its sender.
     **kwargs: As for `run_patched`: `mask`, `logit_positions`, `frozen`.
@@ -82,7 +83,7 @@ def edge_attribution(
   """
   if method not in METHODS:
     raise ValueError(unknown('method', method, METHODS))
-  if rule not in RULES:
+  if isinstance(rule, str) and rule not in RULES:
     raise ValueError(unknown('rule', rule, RULES))
   if steps < 1:
     raise ValueError(f'steps is {steps}; it must be at least 1.')
@@ -92,7 +93,8 @@ def edge_attribution(
       f'{method!r} runs the corrupted tokens; got activations. Give tokens [B, T], or '
       "take 'eap' or 'eap-ig-activations'."
     )
-  points = jnp.asarray(RULES[rule](steps), jnp.result_type(float))
+  points = RULES[rule](steps) if isinstance(rule, str) else rule
+  points = jnp.asarray(points, jnp.result_type(float))
   setup = _Setup(model, method, pooled, tokens)
   args = (params, jnp.asarray(clean), jnp.asarray(corrupt), as_partial(metric))
   values = _attribute(setup, *args, points, kwargs)

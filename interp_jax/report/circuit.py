@@ -39,8 +39,8 @@ def circuit_picture(
   edges are left out.
 
   Args:
-    edges: The edges, `(sender, receiver, weight)`, named as in EAP-IG: 'input', 'a0.h1',
-      'm0'; 'a1.h0<q>', 'm1', 'logits'. The size of a weight counts, not its sign.
+    edges: The edges, `(sender, receiver, weight)`, named as in EAP-IG: 'input', 'a0.h1'
+      or 'm0'; 'a1.h0<q>', 'm1' or 'logits'. The size of a weight counts, not its sign.
     notes: Node → a few words to write under its name: what it is thought to do.
     weight_name: What the weight is; it is in the tooltips.
 
@@ -137,9 +137,14 @@ def _extent(
 ) -> tuple[float, float, float]:
   """Left, right and top of what is drawn; boxes and the middles of curves."""
   across = [x + side * _BOX[0] / 2 for x, _ in places.values() for side in (-1, 1)]
-  across += [np.dot((1, 3, 3, 1), path.vertices[:, 0]) / 8 for path in paths.values()]
+  across += [_middle(path) for path in paths.values()]
   top = max(y for _, y in places.values())
   return min(across) - 0.2, max(across) + 0.2, top
+
+
+def _middle(path: Path) -> float:
+  """Where a cubic curve is half-way, across."""
+  return float(np.dot((1, 3, 3, 1), np.asarray(path.vertices)[:, 0]) / 8)
 
 
 def _draw_edge(axes: Axes, path: Path, port: str, share: float, text: str) -> None:

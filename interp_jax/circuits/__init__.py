@@ -15,6 +15,18 @@ from interp_jax.circuits.ablation import (
   mean_z,
   token_losses,
 )
+from interp_jax.circuits.agreement import Agreement, agreement
+from interp_jax.circuits.atp_star import atp_star
+from interp_jax.circuits.attribution import Attribution, attribution_patching
+from interp_jax.circuits.eap import edge_attribution
+from interp_jax.circuits.edge_patching import edge_patching
+from interp_jax.circuits.edges import Circuit, EdgeScores
+from interp_jax.circuits.feature_edges import (
+  Dictionary,
+  FeatureEdges,
+  FeaturePlace,
+  feature_edges,
+)
 from interp_jax.circuits.graph import Graph, make_graph, node_layer, node_of
 from interp_jax.circuits.grid import Grid, PatchPoint, make_grid, point_mask
 from interp_jax.circuits.metrics import (
@@ -27,6 +39,7 @@ from interp_jax.circuits.metrics import (
 )
 from interp_jax.circuits.patched import GraphRun, freeze, run_patched
 from interp_jax.circuits.patches import graph_run, run_patches
+from interp_jax.circuits.paths import mlps, path_effect, path_patching, total_effect
 from interp_jax.circuits.result import SweepResult
 from interp_jax.circuits.sweep import sweep
 from interp_jax.circuits.worlds import reference_run, run_worlds
@@ -35,6 +48,13 @@ from interp_jax.core import Model
 __all__ = [
   'AblateHeads',
   'AblationComparison',
+  'Agreement',
+  'Attribution',
+  'Circuit',
+  'Dictionary',
+  'EdgeScores',
+  'FeatureEdges',
+  'FeaturePlace',
   'Graph',
   'GraphRun',
   'Grid',
@@ -42,8 +62,14 @@ __all__ = [
   'Model',
   'PatchPoint',
   'SweepResult',
+  'agreement',
+  'atp_star',
+  'attribution_patching',
   'compare_ablations',
   'draw_others',
+  'edge_attribution',
+  'edge_patching',
+  'feature_edges',
   'freeze',
   'graph_run',
   'head_mask',
@@ -54,9 +80,12 @@ __all__ = [
   'make_graph',
   'make_grid',
   'mean_z',
+  'mlps',
   'next_token_losses',
   'node_layer',
   'node_of',
+  'path_effect',
+  'path_patching',
   'point_mask',
   'reference_run',
   'region_losses',
@@ -65,4 +94,5 @@ __all__ = [
   'run_worlds',
   'sweep',
   'token_losses',
+  'total_effect',
 ]

@@ -274,7 +274,9 @@ def _tiled(rows: jax.Array, times: int, axis: int = 0) -> jax.Array:
 
 def _tiled_kwargs(kwargs: dict[str, Any], times: int) -> dict[str, Any]:
   """Arguments of the model for so many runs of the batch in one."""
-  out = {k: _tiled(jnp.asarray(v), times) for k, v in kwargs.items() if k != 'frozen'}
+  out: dict[str, Any] = {
+    k: _tiled(jnp.asarray(v), times) for k, v in kwargs.items() if k != 'frozen'
+  }
   if 'frozen' in kwargs:
     out['frozen'] = {
       site: _tiled(act, times, 0 if site == 'ln_final.scale' else 1)

@@ -65,8 +65,8 @@ def write_graph(
   cfg = {name: getattr(graph, field) for name, field in _FIELDS.items()}
   if graph.attn_only:
     cfg['attn_only'] = True
-  used = edges.any(0)
-  nodes = {name: {'in_graph': bool(used[i])} for i, name in enumerate(graph.senders)}
+  used = edges.any(0).tolist()
+  nodes = {n: {'in_graph': here} for n, here in zip(graph.senders, used, strict=True)}
   nodes[LOGITS] = {'in_graph': True}
   places = np.argwhere(graph.edges)
   listed = {

@@ -1,9 +1,10 @@
 """Finds a circuit: the edges of a model that it needs for a task.
 
-    python launch/discover_circuit.py --config=configs/circuits/compiled.py --workdir=DIR
+    python launch/discover_circuit.py --config=configs/circuits/compiled.py \
+        --workdir=DIR
 
-`DIR` gets `scores.json` and `circuit.json` (EAP-IG's and MIB's format), `curve.npz` with
-the faithfulness of circuits of rising size, `summary.json`, and the pictures
+`DIR` gets `scores.json` and `circuit.json` (the format of EAP-IG and MIB), `curve.npz`
+with the faithfulness of circuits of rising size, `summary.json`, and the pictures
 `circuit.svg`, `circuit.png` and `faithfulness.svg`. ACDC keeps what it found at each
 threshold in `DIR/acdc` and goes on from there when it is run again.
 

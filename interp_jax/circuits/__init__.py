@@ -27,7 +27,10 @@ from interp_jax.circuits.acdc import (
   make_thresholds,
   threshold_scores,
 )
+from interp_jax.circuits.agreement import Agreement, agreement
+from interp_jax.circuits.atp_star import atp_star
 from interp_jax.circuits.attribute import attribute_edges
+from interp_jax.circuits.attribution import Attribution, attribution_patching
 from interp_jax.circuits.criteria import (
   Completeness,
   Minimality,
@@ -39,11 +42,19 @@ from interp_jax.circuits.criteria import (
 )
 from interp_jax.circuits.discover import discover_edges
 from interp_jax.circuits.discovery import Discovery, make_discovery
+from interp_jax.circuits.eap import edge_attribution
+from interp_jax.circuits.edge_patching import edge_patching
 from interp_jax.circuits.edges import Circuit, EdgeScores
 from interp_jax.circuits.faithfulness import (
   FaithfulnessCurve,
   faithfulness,
   faithfulness_curve,
+)
+from interp_jax.circuits.feature_edges import (
+  Dictionary,
+  FeatureEdges,
+  FeaturePlace,
+  feature_edges,
 )
 from interp_jax.circuits.graph import Graph, make_graph, node_layer, node_of
 from interp_jax.circuits.grid import Grid, PatchPoint, make_grid, point_mask
@@ -64,6 +75,7 @@ from interp_jax.circuits.metrics import (
 )
 from interp_jax.circuits.patched import GraphRun, freeze, run_patched
 from interp_jax.circuits.patches import graph_run, run_patches
+from interp_jax.circuits.paths import mlps, path_effect, path_patching, total_effect
 from interp_jax.circuits.result import SweepResult
 from interp_jax.circuits.scrubbing import Hypothesis, Scrubbed, scrub, tree_sizes
 from interp_jax.circuits.selection import (
@@ -81,11 +93,16 @@ __all__ = [
   'AblateHeads',
   'AblationComparison',
   'Acdc',
+  'Agreement',
+  'Attribution',
   'Circuit',
   'Completeness',
+  'Dictionary',
   'Discovery',
   'EdgeScores',
   'FaithfulnessCurve',
+  'FeatureEdges',
+  'FeaturePlace',
   'Graph',
   'GraphRun',
   'Grid',
@@ -100,17 +117,23 @@ __all__ = [
   'SweepResult',
   'acdc',
   'acdc_sweep',
+  'agreement',
+  'atp_star',
   'attribute_edges',
+  'attribution_patching',
   'compare_ablations',
   'completeness',
   'discover_edges',
   'draw_others',
+  'edge_attribution',
   'edge_order',
+  'edge_patching',
   'edge_pruning',
   'edges_between',
   'edges_from',
   'faithfulness',
   'faithfulness_curve',
+  'feature_edges',
   'freeze',
   'graph_run',
   'greedy_circuit',
@@ -128,9 +151,12 @@ __all__ = [
   'make_thresholds',
   'mean_z',
   'minimality',
+  'mlps',
   'next_token_losses',
   'node_layer',
   'node_of',
+  'path_effect',
+  'path_patching',
   'point_mask',
   'random_subsets',
   'reference_run',
@@ -145,5 +171,6 @@ __all__ = [
   'sweep',
   'threshold_scores',
   'token_losses',
+  'total_effect',
   'tree_sizes',
 ]

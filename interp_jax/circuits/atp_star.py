@@ -92,16 +92,17 @@ def _effects_of(model, sites, fixed, grad_drop, params, clean, corrupt, metric, 
   reads = (*plain, 'pattern') if fixed else plain
   variables = {'params': params}
   own = model.apply(variables, clean, **kwargs)[1]
-  moved = {}
+  moved: dict[str, Any] = {}
   if fixed:
     other = model.apply(variables, corrupt, **kwargs)[1]
-    moved = {
-      s: _pattern_gap(model, s, variables, clean, own, other, kwargs) for s in fixed
-    }
+    gap = functools.partial(_pattern_gap, model, variables, clean, own, other, kwargs)
+    moved = {site: gap(site) for site in fixed}
 
   def effects(edits=None):
     acts = gradient_and_gap(model, reads, params, clean, corrupt, metric, kwargs, edits)
-    out = {site: (acts[site][0] * acts[site][1]).sum(-1) for site in plain}
+    out: dict[str, Any] = {
+      site: (acts[site][0] * acts[site][1]).sum(-1) for site in plain
+    }
     for site in fixed:
       out[site] = moved[site](acts['pattern'][0])
     return out
@@ -124,7 +125,7 @@ def _effects_of(model, sites, fixed, grad_drop, params, clean, corrupt, metric, 
 _effects = functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))(_effects_of)
 
 
-def _pattern_gap(model, site, variables, clean, own, other, kwargs):
+def _pattern_gap(model, variables, clean, own, other, kwargs, site):
   """Gradient of patterns → effects `[L, B, T, heads]` of queries or keys.
 
   In one run with every layer's input held at its clean value and its queries (keys)

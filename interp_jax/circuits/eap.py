@@ -276,13 +276,15 @@ def _tiled(rows: jax.Array, times: int, axis: int = 0) -> jax.Array:
 
 def _tiled_kwargs(kwargs: dict[str, Any], times: int) -> dict[str, Any]:
   """Arguments of the model for so many runs of the batch in one."""
-  out = {k: _tiled(jnp.asarray(v), times) for k, v in kwargs.items() if k != 'frozen'}
-  if 'frozen' in kwargs:
-    out['frozen'] = {
-      site: _tiled(act, times, 0 if site == 'ln_final.scale' else 1)
-      for site, act in kwargs['frozen'].items()
-    }
-  return {k: v for k, v in out.items() if v is not None}
+  out: dict[str, Any] = {}
+  for name, value in kwargs.items():
+    if name == 'frozen':
+      # The final norm's divisor has no layer axis in front of the batch.
+      axis = lambda site: 0 if site == 'ln_final.scale' else 1
+      out[name] = {k: _tiled(act, times, axis(k)) for k, act in value.items()}
+    elif value is not None:
+      out[name] = _tiled(jnp.asarray(value), times)
+  return out
 
 
 def _tiled_positions(positions: Any, times: int) -> Any:

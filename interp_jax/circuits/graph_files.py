@@ -65,8 +65,8 @@ def write_graph(
   cfg = {name: getattr(graph, field) for name, field in _FIELDS.items()}
   if graph.attn_only:
     cfg['attn_only'] = True
-  used = edges.any(0)
-  nodes = {name: {'in_graph': bool(used[i])} for i, name in enumerate(graph.senders)}
+  used = {graph.senders[s] for s in np.argwhere(edges)[:, 1]}
+  nodes = {name: {'in_graph': name in used} for name in graph.senders}
   nodes[LOGITS] = {'in_graph': True}
   places = np.argwhere(graph.edges)
   listed = {

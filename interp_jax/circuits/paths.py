@@ -8,6 +8,7 @@ pass through are computed. What the receivers read then is put into a clean run.
 
 from collections.abc import Iterable, Sequence
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -148,9 +149,7 @@ def path_effect(
   graph = make_graph(model.cfg)
   if len(path) < 2 or path[-1] != LOGITS:
     raise ValueError(f"A path goes from a sender to 'logits'; got {tuple(path)}.")
-  hops = [
-    graph.edge(f'{node_of(a)}->{b}') for a, b in zip(path[:-1], path[1:], strict=True)
-  ]
+  hops = [graph.edge(f'{node_of(a)}->{b}') for a, b in itertools.pairwise(path)]
   clean, own, other = _two_runs(model, params, clean, corrupt, kwargs)
   sent, logits = other, own.logits
   for receiver, sender in hops:

@@ -72,6 +72,7 @@ from interp_jax.circuits.metrics import (
   logit_difference,
   next_token_losses,
   region_losses,
+  squared_error_to,
 )
 from interp_jax.circuits.patched import GraphRun, freeze, run_patched
 from interp_jax.circuits.patches import graph_run, run_patches
@@ -168,6 +169,7 @@ __all__ = [
   'scrub',
   'select_circuit',
   'subnetwork_probing',
+  'squared_error_to',
   'sweep',
   'threshold_scores',
   'token_losses',

@@ -19,7 +19,12 @@ from jaxtyping import Bool
 import numpy as np
 
 from interp_jax.circuits.graph import Graph, make_graph
-from interp_jax.circuits.metrics import Metric, as_partial, kl_to
+from interp_jax.circuits.metrics import (
+  Metric,
+  as_partial,
+  kl_to,
+  squared_error_to,
+)
 from interp_jax.circuits.patched import GraphRun
 from interp_jax.circuits.patches import graph_run, run_patches
 from interp_jax.core import Decomposable, Tokens, unknown
@@ -118,7 +123,10 @@ def make_discovery(
     metric: What the circuit should do as the model does: `(logits, acts) -> number`, of
       the logits alone. None for `loss`.
     loss: What ACDC and learned masks keep small. None for the KL divergence (nats) from
-      the clean run, mean over the rows and positions that are unembedded.
+      the clean run, mean over the rows and positions that are unembedded; for a model
+      of one logit, whose softmax is always 1, the squared difference. Positions whose
+      output means nothing (BOS, in compiled models) are better left out: with
+      `logit_positions`, or by a loss that does not read them.
     **kwargs: `mask` `[B, T]` (padding), `logit_positions` `[P]` or `[B, P]`, `frozen`.
 
   Returns:
@@ -136,7 +144,10 @@ def make_discovery(
     )
   graph = make_graph(model.cfg)
   base = graph_run(model, params, tokens, **kwargs)
-  loss = kl_to(base.logits) if loss is None else as_partial(loss)
+  if loss is None:
+    distance = squared_error_to if base.logits.shape[-1] == 1 else kl_to
+    loss = distance(base.logits)
+  loss = as_partial(loss)
   metric = loss if metric is None else as_partial(metric)
   other = ablation
   if isinstance(ablation, str):

@@ -42,8 +42,11 @@ class Parts(Protocol):
       it, which a scan over it gives.
   """
 
-  stream: Any
-  layers: Any
+  @property
+  def stream(self) -> Any: ...
+
+  @property
+  def layers(self) -> Any: ...
 
   def heads(
     self, layer: Any, reads: Float[Array, 'B T R D']
@@ -82,7 +85,7 @@ class Decomposable(Model, Protocol):
   cfg: Any
 
   def decompose(
-    self, variables: Mapping[str, Any], tokens: Tokens, **kwargs: Any
+    self, variables: Mapping[str, Any], tokens: Tokens, *args: Any, **kwargs: Any
   ) -> Parts:
     """The model taken apart.
 

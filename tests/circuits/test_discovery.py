@@ -55,3 +55,12 @@ def test_a_question_that_makes_no_sense_is_refused(question, arguments, message)
 def test_an_unknown_method_is_named(question):
   with pytest.raises(ValueError, match="Did you mean 'eap-ig-inputs'"):
     circuits.discover_edges(question, 'eap-ig-input')
+
+
+def test_a_model_of_one_logit_is_judged_by_its_number():
+  question = make_question(vocab_size=1)
+  nothing = np.zeros((1, *question.graph.shape), bool)
+  zero = circuits.make_discovery(
+    question.model, question.params, question.tokens, ablation='zero'
+  )
+  assert zero.run(nothing)[0] > 1e-3

@@ -68,6 +68,24 @@ def kl_to(
   return metric if per_example else Partial(_mean, metric)
 
 
+def squared_error_to(
+  reference: Float[Array | np.ndarray, 'B P V'], per_example: bool = False
+) -> Metric:
+  """Squared distance of the logits from the reference run's, mean over positions.
+
+  For models whose logits are numbers, not log-odds: a softmax over one logit is 1.
+
+  Args:
+    reference: The logits of the reference run at the same positions.
+    per_example: Whether to return one number per example `[B]` instead of the mean.
+
+  Returns:
+    The metric.
+  """
+  metric = Partial(_squared_error, jnp.asarray(reference))
+  return metric if per_example else Partial(_mean, metric)
+
+
 def next_token_losses(tokens: Int[Array | np.ndarray, 'B T']) -> Metric:
   """Cross-entropy (nats) `[B, T-1]` of every next token; needs the logits of all.
 
@@ -133,6 +151,11 @@ def _kl(reference, logits, acts):
   del acts
   ours = jax.nn.log_softmax(logits)
   return (jnp.exp(reference) * (reference - ours)).sum(-1).mean(-1)
+
+
+def _squared_error(reference, logits, acts):
+  del acts
+  return jnp.square(logits - reference).sum(-1).mean(-1)
 
 
 def _next_token_losses(tokens, logits, acts):

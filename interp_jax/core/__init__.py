@@ -4,7 +4,7 @@ Everything else imports `core`; `core` imports nothing of ours.
 """
 
 from interp_jax.core.errors import unknown
-from interp_jax.core.protocol import Acts, Model, Tokens
+from interp_jax.core.protocol import Acts, Decomposable, Model, Parts, Tokens
 from interp_jax.core.sites import (
   AXES,
   SITES,
@@ -19,7 +19,9 @@ __all__ = [
   'AXES',
   'SITES',
   'Acts',
+  'Decomposable',
   'Model',
+  'Parts',
   'Site',
   'Tokens',
   'get_site',

@@ -30,3 +30,67 @@ class Model(Protocol):
     edits: Mapping[str, Any] | None = None,
     **kwargs: Any,
   ) -> tuple[Float[Array, 'B P V'], Acts]: ...
+
+
+@runtime_checkable
+class Parts(Protocol):
+  """A model taken apart, for one batch of tokens (see `Decomposable`).
+
+  Attributes:
+    stream: What is written to the residual stream before the first layer, `[B, T, D]`.
+    layers: A pytree with a leading layer axis; the methods take one layer's slice of
+      it, which a scan over it gives.
+  """
+
+  @property
+  def stream(self) -> Any: ...
+
+  @property
+  def layers(self) -> Any: ...
+
+  def heads(
+    self, layer: Any, reads: Float[Array, 'B T R D']
+  ) -> tuple[Float[Array, 'B T H D'], Float[Array, 'B T D']]:
+    """What each head writes, and what attention writes: their sum and a constant.
+
+    `reads` is the stream as the queries, keys and values of each query head read it
+    (`R = 3H`, in this order), or as all of them do (`R = 1`).
+    """
+    ...
+
+  def mlp(self, layer: Any, read: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
+    """What the MLP writes."""
+    ...
+
+  def layer(self, layer: Any, stream: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
+    """The stream after the whole layer, where everything reads the stream."""
+    ...
+
+  def logits(
+    self, read: Float[Array, 'B T D'], positions: Int[Array, '*b P'] | None = None
+  ) -> Float[Array, 'B P V']:
+    """The logits of a stream."""
+    ...
+
+
+@runtime_checkable
+class Decomposable(Model, Protocol):
+  """A model whose residual stream is a sum of what heads and MLPs write.
+
+  Attributes:
+    cfg: It has `layers`, `heads`, `width`, `parallel` (the MLP reads the stream before
+      attention) and `attn_only`.
+  """
+
+  cfg: Any
+
+  def decompose(
+    self, variables: Mapping[str, Any], tokens: Tokens, *args: Any, **kwargs: Any
+  ) -> Parts:
+    """The model taken apart.
+
+    Keyword arguments are passed only where they are asked for: `mask` `[B, T]`
+    (padding), and `frozen`, activations to hold fixed (site → `[L, ...]`): the norms'
+    `scale`s and `pattern`.
+    """
+    ...

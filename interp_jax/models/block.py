@@ -1,5 +1,6 @@
 """One layer: attention, MLP and how they write to the residual stream."""
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -42,6 +43,16 @@ class Geometry:
   frequencies: jax.Array | None = None
   rotary_factor: Any = None
 
+  def in_layer(self, constants: Mapping[str, Any]) -> 'Geometry':
+    """That of one layer, from its slice of `layer_constants`."""
+    return dataclasses.replace(
+      self,
+      allowed=self.allowed & (jnp.abs(self.distance) < constants['window']),
+      attn_scale=constants['attn_scale'],
+      frequencies=constants['frequencies'],
+      rotary_factor=constants['rotary_factor'],
+    )
+
   def part(self, queries: slice, keys: slice) -> 'Geometry':
     """That of some queries and some keys."""
     return dataclasses.replace(
@@ -60,8 +71,21 @@ def masked_softmax(scores: Float[Array, '... S']) -> Float[Array, '... S']:
   return exp / jnp.where(total == 0, 1, total)
 
 
+def _turned(x: jax.Array, geometry: Geometry) -> jax.Array:
+  """What queries and keys read: shortformer's positions are added for them alone."""
+  if geometry.pos_embed is None:
+    return x
+  return x + jnp.expand_dims(geometry.pos_embed, tuple(range(2, x.ndim - 1)))
+
+
 class Attention(nn.Module):
-  """Multi-head, grouped or multi-query attention."""
+  """Multi-head, grouped or multi-query attention.
+
+  Taken apart, every head may read another stream: `x` is then `[B, T, 3H, D]`, what the
+  queries, keys and values of each query head read (keys and values of grouped heads are
+  computed once per query head), or `[B, T, 1, D]`, the same for all; and what each head
+  writes is returned by itself, without the bias.
+  """
 
   cfg: TransformerConfig
   query_block: int | None = None
@@ -69,20 +93,23 @@ class Attention(nn.Module):
   @nn.compact
   def __call__(
     self,
-    x: Float[Array, 'B T D'],
+    x: Float[Array, 'B T *reads D'],
     tap: Tap,
     geometry: Geometry,
     cache: KeysValues | None = None,
-  ) -> tuple[Float[Array, 'B T D'], KeysValues | None]:
+  ) -> tuple[Float[Array, 'B T *heads D'], KeysValues | None]:
     """What the heads write, and the cache with this run's keys and values."""
     cfg = self.cfg
-    turned = x if geometry.pos_embed is None else x + geometry.pos_embed
-    q = tap('q', self._project('Q', cfg.heads, turned))
-    k = tap('k', self._project('K', cfg.kv_heads, turned))
-    v = tap('v', self._project('V', cfg.kv_heads, x))
+    apart = x.ndim == 4
+    if apart and x.shape[2] == 1:
+      x = x[:, :, 0]
+    of_q, of_k, of_v = jnp.split(x, 3, 2) if x.ndim == 4 else (x, x, x)
+    q = tap('q', self._project('Q', cfg.heads, _turned(of_q, geometry)))
+    k = tap('k', self._project('K', cfg.kv_heads, _turned(of_k, geometry)))
+    v = tap('v', self._project('V', cfg.kv_heads, of_v))
     if cfg.qk_norm != 'none':
-      q = primitives.QKNorm(cfg, name='q_norm')(q)
-      k = primitives.QKNorm(cfg, name='k_norm')(k)
+      q = primitives.QKNorm(cfg, cfg.heads, name='q_norm')(q)
+      k = primitives.QKNorm(cfg, cfg.kv_heads, name='k_norm')(k)
     if cfg.positions == 'rotary':
       q = tap('rot_q', self._rotate(q, geometry))
       k = tap('rot_k', self._rotate(k, geometry))
@@ -94,15 +121,19 @@ class Attention(nn.Module):
       z = self._mix(q, k, v, slopes, geometry, tap)
     else:
       z = self._mix_in_blocks(q, k, v, slopes, geometry)
-    return self._write(tap('z', z)), cache
+    return self._write(tap('z', z), apart), cache
 
   def _project(self, kind: str, heads: int, x: jax.Array) -> jax.Array:
     cfg = self.cfg
     shape = (heads, cfg.width, cfg.head_dim)
     w = primitives.weight(self, f'W_{kind}', shape, cfg.width**-0.5, cfg)
-    out = jnp.einsum('btd,hdk->bthk', x, w)
+    if x.ndim == 3:
+      out = jnp.einsum('btd,hdk->bthk', x, w)
+    else:
+      out = jnp.einsum('bthd,hdk->bthk', x, jnp.repeat(w, cfg.heads // heads, 0))
     if cfg.qkv_bias:
-      out = out + primitives.weight(self, f'b_{kind}', (heads, cfg.head_dim), 0.0, cfg)
+      b = primitives.weight(self, f'b_{kind}', (heads, cfg.head_dim), 0.0, cfg)
+      out = out + jnp.repeat(b, out.shape[2] // heads, 0)
     return out
 
   def _rotate(self, x: jax.Array, geometry: Geometry) -> jax.Array:
@@ -166,13 +197,14 @@ class Attention(nn.Module):
     pattern = tap('pattern', pattern).reshape(grouping)
     return jnp.einsum('bgrts,bsgk->btgrk', pattern, v).reshape(shape)
 
-  def _write(self, z: Float[Array, 'B T H K']) -> Float[Array, 'B T D']:
+  def _write(self, z: Float[Array, 'B T H K'], apart: bool) -> jax.Array:
     cfg = self.cfg
     std = primitives.writer_std(cfg.heads * cfg.head_dim, cfg)
     shape = (cfg.heads, cfg.head_dim, cfg.width)
-    out = jnp.einsum(
-      'bthk,hkd->btd', z, primitives.weight(self, 'W_O', shape, std, cfg)
-    )
+    w = primitives.weight(self, 'W_O', shape, std, cfg)
+    if apart:
+      return jnp.einsum('bthk,hkd->bthd', z, w)
+    out = jnp.einsum('bthk,hkd->btd', z, w)
     if cfg.attn_out_bias:
       out = out + primitives.weight(self, 'b_O', (cfg.width,), 0.0, cfg)
     return out

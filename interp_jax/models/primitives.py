@@ -71,9 +71,16 @@ class Norm(nn.Module):
 
 
 class QKNorm(nn.Module):
-  """RMSNorm of queries or keys, over each head (Qwen 3, Gemma 3) or all (OLMo 2)."""
+  """RMSNorm of queries or keys, over each head (Qwen 3, Gemma 3) or all (OLMo 2).
+
+  Attributes:
+    cfg: The model's config.
+    heads: How many heads have parameters. Of more heads than that, so many in a row
+      share them (keys that are computed once per query head).
+  """
 
   cfg: TransformerConfig
+  heads: int
 
   @nn.compact
   def __call__(self, x: Float[Array, 'B T H K']) -> Float[Array, 'B T H K']:
@@ -82,8 +89,10 @@ class QKNorm(nn.Module):
     y = x.astype(wide(x.dtype))
     mean_square = jnp.mean(y * y, axes, keepdims=True)
     y = y * jax.lax.rsqrt(mean_square + self.cfg.norm_eps)
-    shape = x.shape[axes[0] :]
+    shape = (self.heads, x.shape[-1])[axes[0] :]
     w = self.param('w', nn.initializers.ones, shape, wide(self.cfg.param_dtype))
+    if len(shape) == 2:
+      w = jnp.repeat(w, x.shape[-2] // self.heads, 0)
     return (y * w).astype(x.dtype)
 
 

@@ -1,5 +1,6 @@
 """The model: one pure function of parameters, tokens and edits."""
 
+from collections.abc import Mapping
 import dataclasses
 import functools
 from typing import Any
@@ -15,6 +16,7 @@ from interp_jax.models import primitives
 from interp_jax.models.block import Block, Geometry
 from interp_jax.models.cache import Cache, KeysValues
 from interp_jax.models.config import TransformerConfig
+from interp_jax.models.decompose import Decomposition, decompose
 from interp_jax.models.inputs import (
   check_blocks,
   check_input,
@@ -174,6 +176,48 @@ class Transformer(nn.Module):
     cache = dataclasses.replace(cache, layers=layers, length=cache.length + length)
     return self._leave(x, logit_positions, tap), tap.acts | acts, cache
 
+  @nn.nowrap
+  def decompose(
+    self,
+    variables: Mapping[str, Any],
+    tokens: Int[Array | np.ndarray, 'B T'],
+    *,
+    mask: Bool[Array | np.ndarray, 'B T'] | None = None,
+    token_types: Int[Array | np.ndarray, 'B T'] | None = None,
+    frozen: Mapping[str, Any] | None = None,
+  ) -> Decomposition:
+    """The model taken apart: heads and MLPs as functions of what each of them reads.
+
+    Args:
+      variables: `{'params': params}`.
+      tokens: The tokens.
+      mask: False at padding, as in `__call__`.
+      token_types: As in `__call__`.
+      frozen: Activations of some run to hold fixed: norms' `scale`s and `pattern`, as
+        `acts` has them.
+
+    Returns:
+      What the tokens write to the stream, and the layers to run on it.
+
+    Raises:
+      ValueError: if the model's stream is no sum of what was written to it, or
+        arguments do not fit the model.
+    """
+    return decompose(self, variables, tokens, mask, token_types, frozen)
+
+  def _begin(
+    self, tokens: Any, token_types: Any, mask: Any
+  ) -> tuple[jax.Array, Geometry, dict[str, jax.Array | None]]:
+    """The stream before the layers, and what the layers need besides."""
+    batch, length = check_input(self.cfg, tokens, None, mask, token_types)
+    positions = token_positions(mask, length)
+    tap = Tap({})
+    x = self._enter(tokens, token_types, None, positions, tap)
+    valid = None if mask is None else jnp.asarray(mask)
+    geometry = self._geometry(positions, positions, valid, 0, batch, tap)
+    tokens_of = length if valid is None else valid.sum(1)
+    return x, geometry, layer_constants(self.cfg, tokens_of)
+
   def _enter(
     self, tokens: Any, token_types: Any, resid: Any, positions: jax.Array, tap: Tap
   ) -> jax.Array:
@@ -234,13 +278,7 @@ class Transformer(nn.Module):
     def body(resid, xs):
       def run(resid):
         tap = Tap(edits_lib.join(xs['edits'], prepared.shared), xs['index'])
-        here = dataclasses.replace(
-          geometry,
-          allowed=geometry.allowed & (jnp.abs(geometry.distance) < xs['window']),
-          attn_scale=xs['attn_scale'],
-          frequencies=xs['frequencies'],
-          rotary_factor=xs['rotary_factor'],
-        )
+        here = geometry.in_layer(xs)
         variables = {'params': xs['params']}
         resid, new = block.apply(variables, resid, tap, here, xs['cache'])
         return resid, (tap.acts, new)

@@ -8,6 +8,7 @@ quickstart's stages leave.
 """
 
 from interp_jax.report.cards import FeatureCard, feature_card
+from interp_jax.report.circuit import circuit_picture
 from interp_jax.report.contexts import Snippet, chips, snippet, tidy, window
 from interp_jax.report.figures import curves, heat_map, histogram
 from interp_jax.report.glossary import glossary
@@ -41,6 +42,7 @@ __all__ = [
   'Tour',
   'axis_labels',
   'chips',
+  'circuit_picture',
   'curves',
   'definitions',
   'duration',

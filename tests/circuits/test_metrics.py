@@ -71,3 +71,12 @@ def test_the_sites_that_a_metric_reads_are_found(logits):
 )
 def test_chunks_are_evened_out(group, chunk, expected):
   assert chunk_size(group, chunk, per_world=1, mesh=None) == expected
+
+
+def test_squared_errors_are_summed_over_logits_and_averaged_over_positions():
+  reference = np.zeros((2, 3, 4))
+  logits = reference.copy()
+  logits[0, 1] = [1, 2, 0, 0]
+  per_row = circuits.squared_error_to(reference, per_example=True)(logits, {})
+  np.testing.assert_allclose(per_row, [5 / 3, 0])
+  np.testing.assert_allclose(circuits.squared_error_to(reference)(logits, {}), 5 / 6)

@@ -34,7 +34,7 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
 flags.mark_flag_as_required('config')
 
-EXAMPLE = 'for key, value in items.items():\n    print(key, value'
+EXAMPLE = 'for name in names:\n    print(name)\n\nfor name in'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,9 +158,24 @@ def make_page(
         ),
         (_curves(scores), _score_table(scores, depths)),
       ),
-      report.Section('One text, layer by layer', ('Read it upwards.',), blocks),
-      report.Section('The stream itself', ('',), (norms,)),
-      report.Section('Where heads attend', ('',), (attention,)),
+      report.Section(
+        'One text, layer by layer',
+        (
+          'A column is a position, a row a depth: read it upwards to see a prediction '
+          'form. Darker cells are surer.',
+        ),
+        blocks,
+      ),
+      report.Section(
+        'The stream itself',
+        ('Layers add to the residual stream, which grows as it goes up.',),
+        (norms,),
+      ),
+      report.Section(
+        'Where heads attend',
+        ('A row of a map is a query; its attention to itself and before sums to 1.',),
+        (attention,),
+      ),
     ),
   )
 

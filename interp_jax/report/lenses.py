@@ -58,7 +58,7 @@ def attention_patterns(
   _check('token', tokens, keys)
   columns = min(columns, heads)
   rows = math.ceil(heads / columns)
-  side = float(np.clip(0.16 * length, 1.7, 4.2))
+  side = float(np.clip(0.135 * length, 1.6, 3.6))
   shown = labels.axis_labels(tokens, 10)
   margin = 0.062 * max(map(len, shown)) + 0.1
   figure = Figure(
@@ -104,8 +104,8 @@ def prediction_table(
   _check('token', tokens, length)
   _check('name of a depth', depth_names, depths)
   _check('row of predictions', predictions, depths)
-  shown = [labels.axis_labels(row, 9) for row in predictions]
-  width = 0.085 * max(max(map(len, row)) for row in shown) + 0.16
+  shown = [labels.axis_labels(row, 8) for row in predictions]
+  width = 0.07 * max(max(map(len, row)) for row in shown) + 0.14
   below = labels.axis_labels(tokens, 12)
   figure = Figure(
     (width * length + 2.0, 0.3 * depths + 0.085 * max(map(len, below)) + 0.5),
@@ -177,7 +177,8 @@ def stream_norms(
         color=text_on(colour),
       )
   _finish(axes, names, depth_names, 'token')
-  _bar(figure, [axes], norm, 'length of the stream')
+  ticks = np.geomspace(norm.vmin, norm.vmax, 4)
+  _bar(figure, [axes], norm, 'length of the stream', ticks)
   return figure
 
 
@@ -217,14 +218,31 @@ def _name_positions(
   axes.spines[:].set_color(RULE)
 
 
-def _bar(figure: Figure, axes: list[Axes], norm: Normalize, name: str) -> None:
+def _bar(
+  figure: Figure,
+  axes: list[Axes],
+  norm: Normalize,
+  name: str,
+  ticks: np.ndarray | None = None,
+) -> None:
+  # Of many maps, beside the first rows: a bar as high as all of them says no more.
+  tall = figure.get_figheight() > 4
   bar = figure.colorbar(
-    ScalarMappable(norm, SEQUENTIAL), ax=axes, pad=0.015, aspect=16, fraction=0.05
+    ScalarMappable(norm, SEQUENTIAL),
+    ax=axes,
+    pad=0.015,
+    aspect=16,
+    fraction=0.05,
+    shrink=2.2 / figure.get_figheight() if tall else 1.0,
+    anchor=(0.0, 1.0) if tall else (0.0, 0.5),
   )
   assert bar.solids is not None  # It is there for a filled map.
   bar.solids.set_rasterized(True)  # 256 outlined strips would show seams in print
   bar.outline.set_visible(False)
   bar.set_label(name, color=INK, fontsize=9)
+  if ticks is not None:
+    bar.set_ticks(list(ticks), labels=[f'{tick:.3g}' for tick in ticks])
+    bar.minorticks_off()
   bar.ax.tick_params(which='both', colors=INK, labelsize=8, length=2)
 
 

@@ -53,9 +53,9 @@ def attention_patterns(
     ValueError: when names or tokens do not match the patterns.
   """
   heads, length, keys = patterns.shape
-  _check('name', names, heads)
-  _check('token', tokens, length)
-  _check('token', tokens, keys)
+  _check('names', names, heads)
+  _check('tokens', tokens, length)
+  _check('tokens', tokens, keys)
   columns = min(columns, heads)
   rows = math.ceil(heads / columns)
   side = float(np.clip(0.135 * length, 1.6, 3.6))
@@ -101,9 +101,9 @@ def prediction_table(
     ValueError: when labels and values do not match.
   """
   depths, length = probabilities.shape
-  _check('token', tokens, length)
-  _check('name of a depth', depth_names, depths)
-  _check('row of predictions', predictions, depths)
+  _check('tokens', tokens, length)
+  _check('names of depths', depth_names, depths)
+  _check('rows of predictions', predictions, depths)
   shown = [labels.axis_labels(row, 8) for row in predictions]
   width = 0.07 * max(max(map(len, row)) for row in shown) + 0.14
   below = labels.axis_labels(tokens, 12)
@@ -151,8 +151,8 @@ def stream_norms(
     ValueError: when labels and values do not match, or a length is not above 0.
   """
   depths, length = norms.shape
-  _check('token', tokens, length)
-  _check('name of a depth', depth_names, depths)
+  _check('tokens', tokens, length)
+  _check('names of depths', depth_names, depths)
   if not norms.min() > 0:
     raise ValueError(f'the smallest norm is {norms.min()}; all must be above 0')
   names = labels.axis_labels(tokens, 12)
@@ -248,4 +248,4 @@ def _bar(
 
 def _check(kind: str, given: Sequence, count: int) -> None:
   if len(given) != count:
-    raise ValueError(f'{len(given)} {kind}s were given for {count}; give one for each')
+    raise ValueError(f'{len(given)} {kind} were given for {count}; give one for each')

@@ -129,7 +129,9 @@ def make_page(
   blocks = [_table_of(name, tables[name], tokenizer, names, depths) for name in tables]
   stream = jnp.concatenate([acts['resid_pre'], acts['resid_post'][-1:]])
   norms = report.figure(
-    pictures.stream_norms(np.asarray(jnp.linalg.norm(stream[:, 0], axis=-1)), names, depths),
+    pictures.stream_norms(
+      np.asarray(jnp.linalg.norm(stream[:, 0], axis=-1)), names, depths
+    ),
     alt='Map of the length of the residual stream by layer and position.',
     caption='Length of the residual stream. Colours are on a logarithmic scale.',
   )
@@ -152,9 +154,9 @@ def make_page(
       report.Section(
         'How near each layer is',
         (
-          'A lens turns the residual stream before a layer into a prediction. The logit '
-          'lens applies the last steps of the model as they are; the tuned lens first '
-          'maps the stream by an affine map that was trained for the layer.',
+          'A lens turns the residual stream before a layer into a prediction. The '
+          'logit lens applies the last steps of the model as they are; the tuned lens '
+          'first maps the stream by an affine map that was trained for the layer.',
         ),
         (_curves(scores), _score_table(scores, depths)),
       ),
@@ -203,7 +205,9 @@ def _curves(scores: Scores) -> Any:
 
 
 def _score_table(scores: Scores, depths: list[str]) -> Any:
-  pairs = zip(depths, zip(*scores.logit), zip(*scores.tuned), strict=True)
+  pairs = zip(
+    depths, np.transpose(scores.logit), np.transpose(scores.tuned), strict=True
+  )
   return report.table(
     (
       'depth',
@@ -255,7 +259,9 @@ def main(argv: list[str]) -> None:
     print('Stopped behind a checkpoint. Run again to go on.')
     return
   if jax.process_index() == 0:
-    report.write(make_page(loaded, result.lens, scores, EXAMPLE), workdir / 'report.html')
+    report.write(
+      make_page(loaded, result.lens, scores, EXAMPLE), workdir / 'report.html'
+    )
   print(f'{workdir / "lens"} after {report.duration(result.seconds)}')
   print('layers run   KL: logit lens  tuned lens   agreement: logit lens  tuned lens')
   for depth, (a, b) in enumerate(zip(scores.logit.kl, scores.tuned.kl, strict=True)):

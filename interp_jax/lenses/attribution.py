@@ -20,6 +20,7 @@ from interp_jax.lenses.writers import head_results
 
 Answers = Int[Array | np.ndarray, ' B']
 
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LogitAttribution:

@@ -14,6 +14,7 @@ head of a group shares keys and values with its group.
 
 from collections.abc import Sequence
 import functools
+import itertools
 import operator
 from typing import Any
 
@@ -38,7 +39,7 @@ def qk_circuits(
   cfg: Config,
   rotation: Float[Array | np.ndarray, 'L K K'] | None = None,
 ) -> FactoredMatrix:
-  """`W_Q W_K.T` of all heads, `[L, H, D, D]`: rows are of the query, columns of the key.
+  """`W_Q W_K.T` of all heads, `[L, H, D, D]`: queries are rows, keys are columns.
 
   Positions that are turned into queries and keys (rotary) make the circuit depend on
   how far apart the two are. Without `rotation` it is the circuit between a token and
@@ -131,10 +132,10 @@ def path_ov(ov: FactoredMatrix, path: Sequence[Head]) -> FactoredMatrix:
     ValueError: if the path is empty or its layers do not rise.
   """
   layers = [layer for layer, _ in path]
-  if not layers or any(a >= b for a, b in zip(layers, layers[1:], strict=False)):
+  if not layers or any(a >= b for a, b in itertools.pairwise(layers)):
     raise ValueError(
-      f'path_ov: path is {list(path)}; give (layer, head) of one or more heads, each in '
-      'a later layer than the one before.'
+      f'path_ov: path is {list(path)}; give (layer, head) of one or more heads, each '
+      'in a later layer than the one before.'
     )
   return functools.reduce(operator.matmul, (ov[head] for head in path))
 
@@ -168,7 +169,8 @@ def path_qk(
   for path in (queries, keys):
     if path and path[-1][0] >= head[0]:
       raise ValueError(
-        f'path_qk: head {head} cannot read {path[-1]}, which is not in an earlier layer.'
+        f'path_qk: head {head} cannot read {path[-1]}, which is not in an earlier '
+        'layer.'
       )
   if queries:
     circuit = path_ov(ov, queries) @ circuit

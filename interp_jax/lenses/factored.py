@@ -40,13 +40,10 @@ class FactoredMatrix:
 
   def __post_init__(self):
     """Refuses factors that do not fit; in a `tree.map` leaves may be anything."""
-    shapes = [getattr(factor, 'shape', None) for factor in (self.A, self.B)]
-    if any(shape is None or len(shape) < 2 for shape in shapes):
-      return
-    if shapes[0][-1] != shapes[1][-2]:
+    a, b = (getattr(factor, 'shape', ()) for factor in (self.A, self.B))
+    if len(a) > 1 and len(b) > 1 and a[-1] != b[-2]:
       raise ValueError(
-        f'FactoredMatrix: A is {shapes[0]} and B {shapes[1]}; give [..., X, R] and '
-        '[..., R, Y].'
+        f'FactoredMatrix: A is {a} and B {b}; give [..., X, R] and [..., R, Y].'
       )
 
   @property
@@ -113,9 +110,7 @@ class FactoredMatrix:
     """
     left, small = jnp.linalg.qr(jnp.asarray(self.A))
     right, other = jnp.linalg.qr(jnp.matrix_transpose(self.B))
-    u, s, vh = jnp.linalg.svd(
-      small @ jnp.matrix_transpose(other), full_matrices=False
-    )
+    u, s, vh = jnp.linalg.svd(small @ jnp.matrix_transpose(other), full_matrices=False)
     return left @ u, s, vh @ jnp.matrix_transpose(right)
 
   def norm(self, kind: str = 'frobenius') -> Float[Array, '*b']:
@@ -194,9 +189,7 @@ class FactoredMatrix:
 
   def _check_square(self, what: str) -> None:
     if self.shape[-2] != self.shape[-1]:
-      raise ValueError(
-        f'{what}: the matrix must be square; its shape is {self.shape}.'
-      )
+      raise ValueError(f'{what}: the matrix must be square; its shape is {self.shape}.')
 
 
 def triangle(matrix: Float[Array | np.ndarray, '*b X R']) -> Float[Array, '*b Q R']:

@@ -136,9 +136,9 @@ class LensScores(NamedTuple):
     loss: Cross-entropy of the token that follows, in nats.
   """
 
-  kl: np.ndarray
-  agreement: np.ndarray
-  loss: np.ndarray
+  kl: Any
+  agreement: Any
+  loss: Any
 
 
 def score_lens(

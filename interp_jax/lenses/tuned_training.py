@@ -28,6 +28,12 @@ from interp_jax.lenses.tuned_lens import (
 from interp_jax.lenses.unembed import Params
 
 
+def _adam() -> training.OptimizerConfig:
+  return training.OptimizerConfig(
+    learning_rate=3e-3, warmup=20, weight_decay=1e-3, b2=0.99
+  )
+
+
 @dataclasses.dataclass(frozen=True)
 class TunedLensConfig:
   """How a tuned lens is trained.
@@ -46,15 +52,13 @@ class TunedLensConfig:
     checkpoint_every: Steps between checkpoints.
   """
 
-  steps: int = 500
-  batch_size: int = 16
+  steps: int = 400
+  batch_size: int = 8
   microbatches: int = 1
   seed: int = 0
-  optimizer: training.OptimizerConfig = training.OptimizerConfig(
-    learning_rate=1e-3, warmup=20, weight_decay=1e-3, b2=0.99
-  )
+  optimizer: training.OptimizerConfig = dataclasses.field(default_factory=_adam)
   log_every: int = 25
-  eval_every: int = 250
+  eval_every: int = 200
   checkpoint_every: int = 100
 
 
@@ -107,7 +111,10 @@ def train_tuned_lens(
     ValueError: if sizes do not fit, or `workdir` holds another run's checkpoint.
     DivergedError: if a loss is not finite.
   """
-  layers, width = params['blocks']['attn']['W_Q'].shape[0], params['embed']['W_E'].shape[1]
+  layers, width = (
+    params['blocks']['attn']['W_Q'].shape[0],
+    params['embed']['W_E'].shape[1],
+  )
   optimizer = training.make_optimizer(config.optimizer, config.steps)
   state = training.create_state(identity_lens(layers, width), optimizer)
   if mesh is not None:
@@ -179,7 +186,9 @@ def make_lens_step(
   return lambda state, tokens: compiled(state, tokens, params)
 
 
-def _loss(model: Model, params: Any) -> Callable[[Any, Any], tuple[Any, dict[str, Any]]]:
+def _loss(
+  model: Model, params: Any
+) -> Callable[[Any, Any], tuple[Any, dict[str, Any]]]:
   def loss(lens: TunedLens, tokens: Any) -> tuple[Any, dict[str, Any]]:
     each = divergences(model, params, lens, tokens.astype('int32'))
     return each.sum(), {f'kl_{layer}': kl for layer, kl in enumerate(each)}

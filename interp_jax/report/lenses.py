@@ -162,10 +162,14 @@ def stream_norms(
     layout='constrained',
   )
   axes = figure.add_subplot()
-  norm = LogNorm(float(norms.min()), max(float(norms.max()), 1.01 * float(norms.min())))
+  low, high = float(norms.min()), float(norms.max())
+  ticks = np.geomspace(low, max(high, 1.01 * low), 4)
+  norm = LogNorm(ticks[0], ticks[-1])
   for (depth, place), value in np.ndenumerate(norms):
     colour = SEQUENTIAL(norm(value))
-    _cell(axes, place, depth, colour, f'{depth_names[depth]}, {names[place]}: {value:.4g}')
+    _cell(
+      axes, place, depth, colour, f'{depth_names[depth]}, {names[place]}: {value:.4g}'
+    )
     if cell >= 0.36:
       axes.text(
         place,
@@ -177,7 +181,6 @@ def stream_norms(
         color=text_on(colour),
       )
   _finish(axes, names, depth_names, 'token')
-  ticks = np.geomspace(norm.vmin, norm.vmax, 4)
   _bar(figure, [axes], norm, 'length of the stream', ticks)
   return figure
 

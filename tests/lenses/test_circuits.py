@@ -70,7 +70,9 @@ def test_qk_circuits_are_the_scores_at_their_distance(run):
   rotation = lenses.relative_rotation(model, params, 3, length) if rotary else None
   qk = lenses.qk_circuits(params, cfg, rotation)
   stream = divided(acts, 'ln1', acts['resid_pre'])
-  scores = jnp.einsum('lbd,lhde,lbe->lbh', stream[:, :, query], qk.AB, stream[:, :, key])
+  scores = jnp.einsum(
+    'lbd,lhde,lbe->lbh', stream[:, :, query], qk.AB, stream[:, :, key]
+  )
   if cfg.qk_norm != 'none':
     axes = (-1,) if cfg.qk_norm == 'head' else (-2, -1)
     size = lambda x: jnp.sqrt((x * x).mean(axes, keepdims=True) + cfg.norm_eps)
@@ -159,10 +161,16 @@ def test_composition_is_the_norm_of_the_product_of_whole_matrices():
 
 def test_composition_is_one_where_all_is_read_and_zero_where_nothing_is():
   eye = jnp.eye(8)
-  ov = FactoredMatrix(jnp.stack([eye[:, :2]] * 2)[:, None], jnp.stack([eye[2:4]] * 2)[:, None])
-  reads = jnp.stack([eye[:, 2:4], eye[:, 4:6]])  # The second head reads what nobody wrote.
+  ov = FactoredMatrix(
+    jnp.stack([eye[:, :2]] * 2)[:, None], jnp.stack([eye[2:4]] * 2)[:, None]
+  )
+  reads = jnp.stack(
+    [eye[:, 2:4], eye[:, 4:6]]
+  )  # The second head reads what nobody wrote.
   for columns, expected in ((reads[0], 2**-0.5), (reads[1], 0.0)):
-    qk = FactoredMatrix(jnp.stack([columns] * 2)[:, None], jnp.stack([eye[:2]] * 2)[:, None])
+    qk = FactoredMatrix(
+      jnp.stack([columns] * 2)[:, None], jnp.stack([eye[:2]] * 2)[:, None]
+    )
     score = lenses.composition_scores(qk, ov).q[0, 0, 1, 0]
     assert score == pytest.approx(expected, abs=1e-12)
 
@@ -181,7 +189,9 @@ def test_a_planted_composition_stands_out_of_the_random_ones():
   qk, ov = random_circuits()
   # Head 1 of layer 2 looks its keys up in what head 0 of layer 0 writes.
   planted = FactoredMatrix(qk.A, qk.B.at[2, 1].set(ov.B[0, 0]))
-  scores, drawn = (f(planted, ov) for f in (lenses.composition_scores, lenses.random_composition))
+  scores, drawn = (
+    f(planted, ov) for f in (lenses.composition_scores, lenses.random_composition)
+  )
   z = (scores.k - drawn.mean.k) / jnp.where(drawn.std.k == 0, 1, drawn.std.k)
   assert np.unravel_index(z.argmax(), z.shape) == (0, 0, 2, 1)
   assert z.max() > 5

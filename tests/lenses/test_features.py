@@ -1,4 +1,4 @@
-"""Neurons and features: the parts of an answer's logit sum to what they are parts of."""
+"""Neurons and features: the parts of a logit sum to what they are parts of."""
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +91,9 @@ def test_features_bias_and_error_sum_to_the_site(site, run):
 
 def test_one_answer_alone_is_half_of_a_difference(run):
   params, cfg, acts, at, *_ = answer(run)
-  right, wrong = (lenses.neuron_attribution(params, cfg, acts, at, a) for a in (RIGHT, WRONG))
+  right, wrong = (
+    lenses.neuron_attribution(params, cfg, acts, at, a) for a in (RIGHT, WRONG)
+  )
   both = lenses.neuron_attribution(*answer(run))
   close(both.neurons, right.neurons - wrong.neurons)
 
@@ -102,7 +104,7 @@ def test_what_does_not_fit_is_refused(run):
   give = lambda site, codes, rows: lenses.feature_attribution(
     params, model.cfg, acts, site, 0, codes, rows, *rest
   )
-  with pytest.raises(ValueError, match='attn_scores.*resid_post'):
+  with pytest.raises(ValueError, match=r'attn_scores.*resid_post'):
     give('attn_scores', np.zeros((2, 2, 5)), np.zeros((5, 12)))
   with pytest.raises(ValueError, match=r'give \[B, 2, F\] and \[F, 16\]'):
     give('z', np.zeros((2, 2, 5)), np.zeros((5, 12)))

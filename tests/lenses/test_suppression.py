@@ -15,7 +15,7 @@ V, WIDTH = 40, 16
 
 @pytest.fixture(scope='module')
 def model():
-  """Heads of layer 1: suppresses, copies, looks for others and lowers itself, random."""
+  """Heads of layer 1: suppresses, copies, lowers but looks for others, random."""
   model, params = tiny_model(
     vocab_size=V,
     width=WIDTH,
@@ -80,7 +80,11 @@ def test_the_effective_embedding_is_the_token_alone_without_its_position(model):
 
 def test_similarity_of_patterns_by_hand():
   pattern = np.zeros((1, 1, 2, 3, 3), np.float32)
-  pattern[0, 0, 0] = [[1, 0, 0], [1, 0, 0], [0, 1, 0]]  # The token before, or the first.
+  pattern[0, 0, 0] = [
+    [1, 0, 0],
+    [1, 0, 0],
+    [0, 1, 0],
+  ]  # The token before, or the first.
   pattern[0, 0, 1] = [[1, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5]]
   before = lenses.previous_token_targets(np.zeros((1, 3), int))
   score = lambda **options: lenses.pattern_similarity(pattern, before, **options)[0]

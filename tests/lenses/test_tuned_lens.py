@@ -47,7 +47,9 @@ def trained(model, rows, tmp_path_factory):
 
 def test_before_training_it_is_the_logit_lens(model, rows):
   identity = lenses.identity_lens(2, 12)
-  run = jax.jit(lambda params: model[0].apply({'params': params}, rows[:2].astype(int))[1])
+  run = jax.jit(
+    lambda params: model[0].apply({'params': params}, rows[:2].astype(int))[1]
+  )
   acts = run(model[1])
   tuned = lenses.tuned_lens(*model, identity, acts, [3, -1])
   np.testing.assert_array_equal(tuned, lenses.logit_lens(*model, acts, [3, -1]))
@@ -61,7 +63,9 @@ def test_divergences_are_those_that_are_scored(model, rows, trained):
   np.testing.assert_allclose(each, scores.kl[:-1], rtol=1e-4)
 
 
-def test_on_text_not_seen_every_layer_is_nearer_than_the_logit_lens(model, rows, trained):
+def test_on_text_not_seen_every_layer_is_nearer_than_the_logit_lens(
+  model, rows, trained
+):
   logit = lenses.score_lens(*model, rows[64:])
   tuned = lenses.score_lens(*model, rows[64:], trained[0])
   assert (tuned.kl[:-1] < 0.8 * logit.kl[:-1]).all()
@@ -80,7 +84,9 @@ def test_scores_are_those_of_the_whole_distributions(model, rows, trained):
   early = lenses.tuned_lens(model, params, trained[0], acts)
   q = np.asarray(jax.nn.log_softmax(early), np.float64)
   scores = lenses.score_lens(model, params, tokens, trained[0], batch_size=4)
-  np.testing.assert_allclose(scores.kl, (np.exp(p) * (p - q)).sum(-1).mean((1, 2)), atol=1e-5)
+  np.testing.assert_allclose(
+    scores.kl, (np.exp(p) * (p - q)).sum(-1).mean((1, 2)), atol=1e-5
+  )
   same = (p.argmax(-1) == q.argmax(-1)).mean((1, 2))
   np.testing.assert_allclose(scores.agreement, same, atol=1e-6)
   following = np.take_along_axis(q[:, :, :-1], tokens[None, :, 1:, None], -1)

@@ -65,8 +65,12 @@ def test_circuits_and_all_that_is_read_off_them_are_theirs(pair):
 
 def test_full_circuits_are_theirs(pair):
   model, params, peer = pair
-  close(lenses.full_ov_circuits(params, model.cfg).AB, (peer.W_E @ peer.OV @ peer.W_U).AB)
-  close(lenses.full_qk_circuits(params, model.cfg).AB, (peer.W_E @ peer.QK @ peer.W_E.T).AB)
+  close(
+    lenses.full_ov_circuits(params, model.cfg).AB, (peer.W_E @ peer.OV @ peer.W_U).AB
+  )
+  close(
+    lenses.full_qk_circuits(params, model.cfg).AB, (peer.W_E @ peer.QK @ peer.W_E.T).AB
+  )
 
 
 def test_composition_scores_are_theirs(pair):

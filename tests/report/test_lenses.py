@@ -16,7 +16,9 @@ def text_of(figure):
 
 def test_every_head_has_its_map_and_positions_have_names():
   patterns = np.tril(np.full((3, 4, 4), 0.25))
-  text = text_of(lenses.attention_patterns(patterns, TOKENS, ['0.0', '0.1', '1.0'], columns=2))
+  text = text_of(
+    lenses.attention_patterns(patterns, TOKENS, ['0.0', '0.1', '1.0'], columns=2)
+  )
   assert text.count('<image') == 3 + 1  # And the colour bar.
   for label in ('0.0', '0.1', '1.0', '&lt;b&gt;', '·$x', '↵····', 'attention'):
     assert label in text

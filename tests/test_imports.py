@@ -28,7 +28,7 @@ MAY_IMPORT = {
   'harvest': {'core', 'models', 'store', 'sharding'},
   'dictionaries': {'core', 'edits', 'training', 'store', 'sharding'},
   'circuits': {'core', 'edits'},
-  'lenses': {'core', 'edits'},
+  'lenses': {'core', 'edits', 'training'},
   'compat': {'core', 'edits', 'models', 'lenses'},
   'probes': {'core', 'training'},
   'tasks': {'core', 'models'},

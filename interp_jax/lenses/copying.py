@@ -3,13 +3,13 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
-from interp_jax.lenses.logit_lens import output_matrices
+from interp_jax.lenses.circuits import ov_circuits
 from interp_jax.lenses.protocol import Config
-from interp_jax.lenses.unembed import Params, fold_norm, unembedding
+from interp_jax.lenses.unembed import Params, unembedding
+from interp_jax.lenses.writers import embedding
 
 
 def copying_scores(params: Params, cfg: Config) -> Float[np.ndarray, 'L H']:
@@ -28,21 +28,12 @@ def copying_scores(params: Params, cfg: Config) -> Float[np.ndarray, 'L H']:
   Returns:
     The scores.
   """
-  circuits = np.asarray(_circuits(params, cfg), np.float64)
-  values = np.linalg.eigvals(circuits)
+  values = _circuits(params, cfg).eigenvalues()
   return values.real.sum(-1) / np.abs(values).sum(-1)
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def _circuits(params, cfg):
-  """`W_O W_U W_E W_V` of every head, `[L, H, K, K]`."""
-  readers, writers = params['blocks']['attn']['W_V'], output_matrices(params, cfg)
-  around = unembedding(params, cfg) @ (params['embed']['W_E'] * cfg.embed_scale)
-  group = writers.shape[1] // readers.shape[1]
-
-  def one_layer(norm, w_v, w_o):
-    folded = jax.vmap(lambda reader: fold_norm(norm, cfg, reader))(w_v)
-    folded = jnp.repeat(folded, group, axis=0)
-    return jnp.einsum('hkd,de,hej->hkj', w_o, around, folded)
-
-  return jax.vmap(one_layer)(params['blocks'].get('ln1'), readers, writers)
+  """`W_E W_V W_O W_U` of every head, between the stream's ends: `W_V W_O (W_U W_E)`."""
+  around = unembedding(params, cfg) @ embedding(params, cfg)
+  return ov_circuits(params, cfg) @ around

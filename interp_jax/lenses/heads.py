@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
-from interp_jax.core import Model
+from interp_jax.core import Model, unknown
 from interp_jax.lenses.repeats import RepeatedTokens
 
 Tokens = Int[Array | np.ndarray, 'B T']
@@ -98,6 +98,49 @@ def previous_token_score(
 ) -> Scores:
   """How much each head attends to the token before."""
   return attention_to(pattern, previous_token_targets(tokens), queries)
+
+
+def pattern_similarity(
+  pattern: Pattern,
+  expected: Float[Array | np.ndarray, 'B T S'] | Targets,
+  measure: str = 'mul',
+  exclude_bos: bool = False,
+  exclude_current: bool = False,
+) -> Scores:
+  """How much each head's pattern is the one expected; TransformerLens's `detect_head`.
+
+  Of each row, and then the mean over rows:
+
+  - 'mul': the share of all attention that goes where `expected` is 1.
+  - 'abs': 1 less the mean over queries of the attention that is elsewhere than
+    expected, from -1 to 1. It takes any pattern, and counts queries that have no target
+    against the head. (TransformerLens rounds it to three digits.)
+
+  Args:
+    pattern: `acts['pattern']`.
+    expected: The pattern to look for, e.g. `prefix_matching_targets(tokens)`.
+    measure: 'mul' or 'abs'.
+    exclude_bos: Whether to leave out attention to the first position.
+    exclude_current: Whether to leave out attention of each position to itself.
+
+  Returns:
+    The scores.
+
+  Raises:
+    ValueError: if there is no such measure.
+  """
+  if measure not in ('mul', 'abs'):
+    raise ValueError(unknown('measure', measure, ('mul', 'abs')))
+  length = pattern.shape[-1]
+  counted = ~(jnp.eye(length, dtype=bool) & exclude_current)
+  counted &= ~((jnp.arange(length) == 0) & exclude_bos)
+  pattern, expected = jnp.asarray(pattern), jnp.asarray(expected, pattern.dtype)
+  expected = expected[:, None]  # Of every head.
+  if measure == 'abs':
+    wrong = jnp.abs(pattern - expected) * counted
+    return (1 - wrong.sum((-2, -1)) / length).mean(1)
+  seen = pattern * counted
+  return ((seen * expected).sum((-2, -1)) / seen.sum((-2, -1))).mean(1)
 
 
 class HeadScores(NamedTuple):

@@ -35,7 +35,8 @@ def unembedding(params: Params, cfg: Config) -> Float[Array, 'D V']:
   table = _table(params, cfg)
   if not cfg.final_norm:
     return table
-  return fold_norm(params.get('ln_final'), cfg, table)
+  kind = 'rmsnorm' if cfg.final_rms else cfg.norm
+  return fold_norm(params.get('ln_final'), kind, table)
 
 
 def unembedding_bias(params: Params, cfg: Config) -> Float[Array, ' V']:
@@ -48,22 +49,22 @@ def unembedding_bias(params: Params, cfg: Config) -> Float[Array, ' V']:
 
 
 def fold_norm(
-  norm: Params | None, cfg: Config, reader: Float[Array, 'D X']
+  norm: Params | None, kind: str, reader: Float[Array, 'D X']
 ) -> Float[Array, 'D X']:
   """A matrix that reads through a norm, with the norm's linear part folded in.
 
   Args:
     norm: The norm's parameters, `w` (and `b`); None where the norm has none.
-    cfg: The model's config.
+    kind: 'layernorm', 'rmsnorm' or 'none'.
     reader: The matrix that reads what the norm gives.
 
   Returns:
     `C diag(w) reader`, C the centring of a LayerNorm.
   """
-  if cfg.norm == 'none' or not norm:
+  if kind == 'none' or not norm:
     return reader
   folded = norm['w'][:, None] * reader
-  return folded - folded.mean(0) if cfg.norm == 'layernorm' else folded
+  return folded - folded.mean(0) if kind == 'layernorm' else folded
 
 
 def _table(params: Params, cfg: Config) -> Float[Array, 'D V']:

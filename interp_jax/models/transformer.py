@@ -296,7 +296,15 @@ class Transformer(nn.Module):
       'cache': cache,
       **constants,
     }
-    x, (acts, new) = jax.lax.scan(body, x, xs, length=cfg.layers, unroll=self.unroll)
+
+    def every(x):
+      return jax.lax.scan(body, x, xs, length=cfg.layers, unroll=self.unroll)
+
+    if isinstance(start, int) and start == stop:
+      # No layer at all, as in a lens: no conditionals for a gradient to pass through.
+      acts, new = jax.tree.map(jnp.zeros_like, jax.eval_shape(every, x)[1])
+      return x, acts, new
+    x, (acts, new) = every(x)
     return x, acts, new
 
   def _leave(self, x: jax.Array, logit_positions: Any, tap: Tap) -> jax.Array:

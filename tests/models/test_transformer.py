@@ -369,6 +369,25 @@ def test_partial_runs_equal_the_full_run_and_compile_once():
   assert 'stablehlo.case' in part.lower(full['resid_pre'][0], 0, 1).as_text()
 
 
+def test_a_run_of_no_layers_is_the_unembedding_and_its_gradient_passes_none():
+  model, params, run = plain()
+  logits, acts = run(TOKENS)
+  layers = model.cfg.layers
+
+  def leave(resid):
+    end = {'resid': resid, 'start': layers}
+    return model.apply({'params': params}, None, **end)
+
+  alone, none = jax.jit(leave)(acts['resid_post'][-1])
+  np.testing.assert_allclose(alone, logits, rtol=1e-5, atol=1e-5)
+  assert none.keys() == acts.keys() - {'embed', 'pos_embed'}
+  assert not np.any(none['z'])
+  grad = jax.jit(jax.grad(lambda resid: leave(resid)[0].sum()))
+  program = grad.lower(acts['resid_post'][-1]).as_text()
+  assert 'stablehlo.case' not in program
+  assert 'stablehlo.while' not in program
+
+
 def test_a_run_that_stops_early_unembeds_the_stream_of_a_truncated_model():
   model, params, run = plain()
   short, short_params = truncate(model, params, 2)

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 import numpy as np
 
 from interp_jax.circuits import restart as restarts
-from interp_jax.circuits.journal import Journal, fingerprint
+from interp_jax.circuits.journal import Journal, fingerprint, named
 from interp_jax.circuits.metrics import Metric, as_pytree
 from interp_jax.circuits.reach import Reach
 from interp_jax.circuits.worlds import base_run, output_shapes, run_worlds, sites_read
@@ -148,7 +148,7 @@ class Runner:
       'edits': edits_of,
       'worlds': worlds,
     }
-    identity = {'model': repr(self.model), 'parameters': self._parameters}
+    identity = {'model': named(self.model), 'parameters': self._parameters}
     identity |= {key: fingerprint(value) for key, value in given.items()}
     return Journal(pathlib.Path(self.options.workdir) / name, identity)
 

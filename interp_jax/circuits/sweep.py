@@ -95,7 +95,8 @@ def sweep(
       as many as are worth it.
     mesh: Spreads worlds over the devices of its `data` axis.
     workdir: A folder to keep finished worlds in: a sweep that was killed goes on from
-      there when it is called again.
+      there when it is called again. Another sweep is told by its model, parameters,
+      tokens, edits and metric; of a metric that is a plain function, by its name.
     should_stop: Asked after every chunk; True ends the sweep.
     progress: Whether to show a progress bar.
 

@@ -280,6 +280,11 @@ def _from(base: Base, position: int) -> Base:
   """The base run for worlds that start at a position: logits only if they are read."""
   at = base.kwargs.get('logit_positions')
   read = position > 0 and (at is None or int(np.min(at)) < position)
+  if read and base.logits is None:
+    raise ValueError(
+      f'Worlds start at position {position}, and the metric reads logits before it: '
+      "give the base run with them (`base_run`), or `logit_positions` that don't."
+    )
   return base if read else dataclasses.replace(base, logits=None)
 
 

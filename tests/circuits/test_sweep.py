@@ -72,7 +72,7 @@ def test_chunking_changes_nothing(setting, chunk):
 def test_eight_devices_change_nothing(setting):
   mesh = sharding.make_mesh()
   assert mesh.size == 8
-  spread = run(setting, mesh=mesh)
+  spread = run(setting, mesh=mesh, programs=3)
   np.testing.assert_allclose(spread.values, run(setting).values, atol=1e-5)
 
 

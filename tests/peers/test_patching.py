@@ -46,8 +46,9 @@ MODELS['gemma2'] = MODELS['llama'] | {
 }
 GETTERS = [name for name in dir(patching) if name.startswith('get_act_patch')]
 WANTED = [2, 7]
-CASES = [
-  pytest.param(model, dtype, marks=() if dtype == 'float64' else pytest.mark.slow)
+ONCE = ('gemma2', 'float64')
+CASES = [  # The one that has most parts runs every time.
+  pytest.param(model, dtype, marks=() if (model, dtype) == ONCE else pytest.mark.slow)
   for model, dtype in itertools.product(MODELS, ('float64', 'float32'))
 ]
 

@@ -13,7 +13,7 @@ from interp_jax import edits as edits_lib
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class FromLeaves:
-  """World (the leaves that differ) → edits.
+  """World (its number, and the leaves that differ) → edits.
 
   Attributes:
     shared: The leaves that all worlds have; None where they differ.
@@ -24,7 +24,7 @@ class FromLeaves:
   structure: Any = dataclasses.field(metadata={'static': True})
 
   def __call__(self, own: Sequence[Any]) -> edits_lib.Edits:
-    left = iter(own)
+    left = iter(own[1:])
     leaves = [next(left) if leaf is None else leaf for leaf in self.shared]
     return jax.tree.unflatten(self.structure, leaves)
 
@@ -36,7 +36,8 @@ class Group:
   Attributes:
     members: Their places in the list.
     edits_of: World → edits.
-    worlds: The leaves that differ, each with a leading axis.
+    worlds: The number of each world, and the leaves that differ, each with a leading
+      axis.
   """
 
   members: tuple[int, ...]
@@ -73,10 +74,6 @@ def _group(members: list[int], flat: list[Any], structure: Any) -> Group:
     shared.append(column[0] if same else None)
     if not same:
       own.append(np.stack([np.asarray(leaf) for leaf in column]))
-  if not own:
-    # One world is many of nothing: give it an axis to be mapped over.
-    own, shared = (
-      [np.asarray(shared[0])[None].repeat(len(members), 0)],
-      [None, *shared[1:]],
-    )
-  return Group(tuple(members), FromLeaves(tuple(shared), structure), tuple(own))
+  # The number of the world too, for there may be nothing that differs.
+  own = (np.arange(len(members)), *own)
+  return Group(tuple(members), FromLeaves(tuple(shared), structure), own)

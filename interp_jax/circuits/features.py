@@ -89,7 +89,7 @@ def feature_grid(
   """The grid of a sweep over features, and the layer that the dictionary reads.
 
   Args:
-    site: The site that the dictionary reads, of one vector at each position.
+    site: The site that the dictionary reads.
     shape: The shape of `acts[site]`.
     features: The number of features.
     over: Of 'feature', 'position' and 'batch'.
@@ -99,15 +99,9 @@ def feature_grid(
     The grid and the layer.
 
   Raises:
-    ValueError: if the site has other axes, or its layer is not given.
+    ValueError: if the layer is not given, or an axis is not one of these.
   """
   at = dict(at or {})
-  axes = SITES[site].full_axes
-  if axes[:3] != ('L', 'B', 'T') or len(axes) != 4:
-    raise ValueError(
-      f'A dictionary reads a vector at each position inside the layers; site {site!r} '
-      f'has the axes {", ".join(axes)}.'
-    )
   layers = tuple(at.pop('layer', range(shape[0])))
   if len(layers) != 1 or not 0 <= layers[0] < shape[0]:
     raise ValueError(
@@ -117,6 +111,20 @@ def feature_grid(
   over = tuple(name for name in over if name != 'layer')
   full = (*shape[:3], features)
   return make_grid(site, full, over, at, _LETTERS), int(layers[0])
+
+
+def check_site(site: str) -> None:
+  """Refuses sites that a dictionary cannot read.
+
+  Raises:
+    ValueError: if there is not one vector at each position inside the layers.
+  """
+  axes = SITES[site].full_axes
+  if axes[:3] != ('L', 'B', 'T') or len(axes) != 4:
+    raise ValueError(
+      f'A dictionary reads a vector at each position inside the layers; site {site!r} '
+      f'has the axes {", ".join(axes)}.'
+    )
 
 
 def encode(dictionary: Dictionary, act: Float[Array, 'B T D']) -> Float[Array, 'B T F']:

@@ -6,7 +6,7 @@ of them. They are pytrees (`jax.tree_util.Partial`), so that a second sweep with
 answers of the same shape compiles nothing anew; any function will do.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Shaped
 import numpy as np
 
 Metric = Callable[[Float[Array, 'B P V'], Mapping[str, Any]], Array]
-Answers = Int[Array | np.ndarray, 'B']
+Answers = Int[Array | np.ndarray, 'B'] | Sequence[int]
 
 
 @jax.tree_util.register_dataclass

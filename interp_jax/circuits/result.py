@@ -74,7 +74,7 @@ class SweepResult:
       if coordinate not in along:
         raise ValueError(f'at: {axis}={coordinate!r} was not swept, which is {along}.')
       index[self.axes.index(axis)] = along.index(coordinate)
-    return self.values[tuple(index)]
+    return np.asarray(self.values[tuple(index)])
 
   def top(self, k: int) -> list[tuple[dict[str, Any], float]]:
     """The k points with the largest effect in absolute value.

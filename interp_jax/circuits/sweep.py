@@ -191,6 +191,7 @@ def _patch_features(
   dictionary: Any,
 ) -> tuple[features.PatchFeature, Reach]:
   """The patches of a dictionary's features, and their reach."""
+  features.check_site(site)
   shape = runner.shapes[site].shape
   act = jax.ShapeDtypeStruct(shape[1:], runner.shapes[site].dtype)
   width = jax.eval_shape(lambda d, x: d.encode(x), dictionary, act).shape[-1]

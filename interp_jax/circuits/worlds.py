@@ -167,10 +167,13 @@ def run_worlds(
       some = jax.tree.map(lambda leaf, i=part.worlds: np.asarray(leaf)[i], worlds)
       some = place(some, PartitionSpec(DATA_AXIS))
       start = None if start_layers is None else jnp.int32(part.layer)
-      values = _run_chunk(
-        model, part.position, *shared, bases[part.position], start, some
+      values = np.asarray(
+        _run_chunk(model, part.position, *shared, bases[part.position], start, some)
       )
-      finished = dict(zip(part.worlds[: part.count], np.asarray(values), strict=False))
+      finished = {
+        int(world): np.asarray(value)
+        for world, value in zip(part.worlds[: part.count], values, strict=False)
+      }
       done |= finished
       if journal is not None:
         journal.write(finished)

@@ -48,7 +48,8 @@ def sweep(setting, workdir, **options):
 
 def test_a_stopped_sweep_goes_on_and_ends_as_if_it_never_was(setting, tmp_path):
   asked = iter([False, True])
-  with pytest.raises(circuits.Stopped, match='8 of 12 worlds'):
+  # At layer 0 the runs differ at one position, at the others at four.
+  with pytest.raises(circuits.Stopped, match='6 of 9 worlds'):
     sweep(setting, tmp_path, should_stop=lambda: next(asked))
   counted = []
   again = sweep(setting, tmp_path, should_stop=lambda: counted.append(1) or False)
@@ -97,11 +98,13 @@ def test_a_killed_process_loses_no_finished_chunk(tmp_path, number):
     run(0), cwd=ROOT, env=env, capture_output=True, check=True, timeout=300
   )
   resumed = np.load(tmp_path / 'out.npy')
-  assert done.stdout.count(b'chunk') == 11
   assert {path: path.read_bytes() for path in files} == files
   fresh = [*run(0)[:-2], '0', str(tmp_path / 'fresh.npy')]
   fresh[3] = str(tmp_path / 'other')
-  subprocess.run(fresh, cwd=ROOT, env=env, capture_output=True, check=True, timeout=300)
+  whole = subprocess.run(
+    fresh, cwd=ROOT, env=env, capture_output=True, check=True, timeout=300
+  )
+  assert done.stdout.count(b'chunk') == whole.stdout.count(b'chunk') - 1
   np.testing.assert_allclose(resumed, np.load(tmp_path / 'fresh.npy'), atol=1e-6)
 
 

@@ -29,7 +29,7 @@ MAY_IMPORT = {
   'dictionaries': {'core', 'edits', 'training', 'store', 'sharding'},
   'circuits': {'core', 'edits'},
   'lenses': {'core', 'edits', 'training'},
-  'compat': {'core', 'edits', 'models', 'lenses'},
+  'compat': {'core', 'edits', 'models', 'lenses', 'circuits'},
   'probes': {'core', 'training'},
   'tasks': {'core', 'models'},
   'report': set(),

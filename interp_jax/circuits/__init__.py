@@ -27,10 +27,20 @@ from interp_jax.circuits.acdc import (
   make_thresholds,
   threshold_scores,
 )
-from interp_jax.circuits.agreement import Agreement, agreement
-from interp_jax.circuits.atp_star import atp_star
-from interp_jax.circuits.attribute import attribute_edges
-from interp_jax.circuits.attribution import Attribution, attribution_patching
+from interp_jax.circuits.agreement import (
+  Agreement,
+  agreement,
+)
+from interp_jax.circuits.atp_star import (
+  atp_star,
+)
+from interp_jax.circuits.attribute import (
+  attribute_edges,
+)
+from interp_jax.circuits.attribution import (
+  Attribution,
+  attribution_patching,
+)
 from interp_jax.circuits.criteria import (
   Completeness,
   Minimality,
@@ -40,11 +50,26 @@ from interp_jax.circuits.criteria import (
   minimality,
   random_subsets,
 )
-from interp_jax.circuits.discover import discover_edges
-from interp_jax.circuits.discovery import Discovery, make_discovery
-from interp_jax.circuits.eap import edge_attribution
-from interp_jax.circuits.edge_patching import edge_patching
-from interp_jax.circuits.edges import Circuit, EdgeScores
+from interp_jax.circuits.discover import (
+  discover_edges,
+)
+from interp_jax.circuits.discovery import (
+  Discovery,
+  make_discovery,
+)
+from interp_jax.circuits.eap import (
+  edge_attribution,
+)
+from interp_jax.circuits.edge_patching import (
+  edge_patching,
+)
+from interp_jax.circuits.edges import (
+  Circuit,
+  EdgeScores,
+)
+from interp_jax.circuits.errors import (
+  Stopped,
+)
 from interp_jax.circuits.faithfulness import (
   FaithfulnessCurve,
   faithfulness,
@@ -56,8 +81,18 @@ from interp_jax.circuits.feature_edges import (
   FeaturePlace,
   feature_edges,
 )
-from interp_jax.circuits.graph import Graph, make_graph, node_layer, node_of
-from interp_jax.circuits.grid import Grid, PatchPoint, make_grid, point_mask
+from interp_jax.circuits.graph import (
+  Graph,
+  make_graph,
+  node_layer,
+  node_of,
+)
+from interp_jax.circuits.grid import (
+  Grid,
+  PatchPoint,
+  make_grid,
+  point_mask,
+)
 from interp_jax.circuits.masks import (
   LearnedMask,
   MaskConfig,
@@ -67,6 +102,7 @@ from interp_jax.circuits.masks import (
 )
 from interp_jax.circuits.metrics import (
   Metric,
+  TokenMetric,
   kl_to,
   log_probability,
   logit_difference,
@@ -74,11 +110,30 @@ from interp_jax.circuits.metrics import (
   region_losses,
   squared_error_to,
 )
-from interp_jax.circuits.patched import GraphRun, freeze, run_patched
-from interp_jax.circuits.patches import graph_run, run_patches
-from interp_jax.circuits.paths import mlps, path_effect, path_patching, total_effect
-from interp_jax.circuits.result import SweepResult
-from interp_jax.circuits.scrubbing import Hypothesis, Scrubbed, scrub, tree_sizes
+from interp_jax.circuits.patched import (
+  GraphRun,
+  freeze,
+  run_patched,
+)
+from interp_jax.circuits.patches import (
+  graph_run,
+  run_patches,
+)
+from interp_jax.circuits.paths import (
+  mlps,
+  path_effect,
+  path_patching,
+  total_effect,
+)
+from interp_jax.circuits.result import (
+  SweepResult,
+)
+from interp_jax.circuits.scrubbing import (
+  Hypothesis,
+  Scrubbed,
+  scrub,
+  tree_sizes,
+)
 from interp_jax.circuits.selection import (
   edges_between,
   edges_from,
@@ -86,12 +141,31 @@ from interp_jax.circuits.selection import (
   roc_auc,
   select_circuit,
 )
-from interp_jax.circuits.sweep import sweep
-from interp_jax.circuits.worlds import reference_run, run_worlds
-from interp_jax.core import Model
+from interp_jax.circuits.sources import (
+  Ablation,
+  Mean,
+  Resample,
+  Zero,
+  mean_acts,
+)
+from interp_jax.circuits.sweep import (
+  sweep,
+)
+from interp_jax.circuits.trace import (
+  causal_trace,
+)
+from interp_jax.circuits.worlds import (
+  base_run,
+  reference_run,
+  run_worlds,
+)
+from interp_jax.core import (
+  Model,
+)
 
 __all__ = [
   'AblateHeads',
+  'Ablation',
   'AblationComparison',
   'Acdc',
   'Agreement',
@@ -110,18 +184,25 @@ __all__ = [
   'Hypothesis',
   'LearnedMask',
   'MaskConfig',
+  'Mean',
   'Metric',
   'Minimality',
   'Model',
   'PatchPoint',
+  'Resample',
   'Scrubbed',
+  'Stopped',
   'SweepResult',
+  'TokenMetric',
+  'Zero',
   'acdc',
   'acdc_sweep',
   'agreement',
   'atp_star',
   'attribute_edges',
   'attribution_patching',
+  'base_run',
+  'causal_trace',
   'compare_ablations',
   'completeness',
   'discover_edges',
@@ -150,6 +231,7 @@ __all__ = [
   'make_graph',
   'make_grid',
   'make_thresholds',
+  'mean_acts',
   'mean_z',
   'minimality',
   'mlps',

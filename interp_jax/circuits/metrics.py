@@ -6,7 +6,8 @@ of them. They are pytrees (`jax.tree_util.Partial`), so that a second sweep with
 answers of the same shape compiles nothing anew; any function will do.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 from typing import Any
 
 import jax
@@ -16,12 +17,39 @@ from jaxtyping import Array, Float, Int, Shaped
 import numpy as np
 
 Metric = Callable[[Float[Array, 'B P V'], Mapping[str, Any]], Array]
-Answers = Int[Array | np.ndarray, 'B']
+Answers = Int[Array | np.ndarray, 'B'] | Sequence[int]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TokenMetric:
+  """A metric of the logits of a few tokens: nothing else need be unembedded.
+
+  Attributes:
+    tokens: The tokens of each example that it reads, `[B, C]`.
+    weights: The weight of each token's logit, `[C]`.
+    per_example: Whether to return one number per example `[B]` instead of the mean.
+  """
+
+  tokens: Any
+  weights: Any
+  per_example: bool = dataclasses.field(default=False, metadata={'static': True})
+
+  def __call__(self, logits: Float[Array, 'B P V'], acts: Mapping[str, Any]) -> Array:
+    """The weighted sum at the last position."""
+    last = jnp.take_along_axis(logits[:, -1], self.tokens, axis=-1)
+    return self.of_tokens(last[:, None], acts)
+
+  def of_tokens(self, logits: Float[Array, 'B P C'], acts: Mapping[str, Any]) -> Array:
+    """The same, from the logits of the tokens alone."""
+    del acts
+    each = (logits[:, -1] * jnp.asarray(self.weights, logits.dtype)).sum(-1)
+    return each if self.per_example else each.mean()
 
 
 def logit_difference(
   correct: Answers, wrong: Answers, per_example: bool = False
-) -> Metric:
+) -> TokenMetric:
   """Logit of the right answer minus that of the wrong one, at the last position.
 
   Args:
@@ -32,8 +60,8 @@ def logit_difference(
   Returns:
     The metric.
   """
-  metric = Partial(_logit_difference, jnp.asarray(correct), jnp.asarray(wrong))
-  return metric if per_example else Partial(_mean, metric)
+  tokens = jnp.stack([jnp.asarray(correct), jnp.asarray(wrong)], -1)
+  return TokenMetric(tokens, np.array([1.0, -1.0], np.float32), per_example)
 
 
 def log_probability(answers: Answers, per_example: bool = False) -> Metric:
@@ -123,9 +151,10 @@ def region_losses(
   return Partial(_region_losses, jnp.asarray(tokens), jnp.asarray(weights / totals))
 
 
-def as_partial(metric: Metric) -> Partial:
+def as_pytree(metric: Metric) -> Metric:
   """The metric as a pytree: one that is not, becomes one without leaves."""
-  return metric if isinstance(metric, Partial) else Partial(metric)
+  is_pytree = jax.tree.structure(metric) != jax.tree.structure(0)
+  return metric if is_pytree else Partial(metric)
 
 
 def _mean(metric, logits, acts):
@@ -134,11 +163,6 @@ def _mean(metric, logits, acts):
 
 def _at_last(logits, answers):
   return jnp.take_along_axis(logits[:, -1], answers[:, None], axis=-1)[:, 0]
-
-
-def _logit_difference(correct, wrong, logits, acts):
-  del acts
-  return _at_last(logits, correct) - _at_last(logits, wrong)
 
 
 def _log_probability(answers, logits, acts):

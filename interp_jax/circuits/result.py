@@ -8,23 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from interp_jax.core import unknown
+
 
 @dataclasses.dataclass(frozen=True)
 class SweepResult:
   """The metric at every point of a grid.
 
   Attributes:
-    site: The site that was patched.
+    sites: The sites that were patched.
     axes: The names of the grid's axes, in the order of `values`.
-    coordinates: For each axis, the indices along it.
+    coordinates: For each axis, the indices (for 'site', the names) along it.
     values: The metric, `[*grid, *shape of the metric]`.
     base: The metric of the run that was patched into.
     source: The metric of the run that activations came from; NaN where it is unknown.
   """
 
-  site: str
+  sites: tuple[str, ...]
   axes: tuple[str, ...]
-  coordinates: Mapping[str, tuple[int, ...]]
+  coordinates: Mapping[str, tuple[Any, ...]]
   values: np.ndarray
   base: np.ndarray
   source: np.ndarray
@@ -52,7 +54,29 @@ class SweepResult:
       )
     return (self.values - self.base) / span
 
-  def top(self, k: int) -> list[tuple[dict[str, int], float]]:
+  def at(self, **point: Any) -> np.ndarray:
+    """The values at some coordinates: `at(layer=2, head=1)`, `at(site='z')`.
+
+    Args:
+      **point: Axis → coordinate; axes that are not named stay.
+
+    Returns:
+      The values, without the axes that are named.
+
+    Raises:
+      ValueError: if there is no such axis, or it has no such coordinate.
+    """
+    index: list[Any] = [slice(None)] * len(self.axes)
+    for axis, coordinate in point.items():
+      if axis not in self.axes:
+        raise ValueError(unknown('axis', axis, self.axes))
+      along = self.coordinates[axis]
+      if coordinate not in along:
+        raise ValueError(f'at: {axis}={coordinate!r} was not swept, which is {along}.')
+      index[self.axes.index(axis)] = along.index(coordinate)
+    return np.asarray(self.values[tuple(index)])
+
+  def top(self, k: int) -> list[tuple[dict[str, Any], float]]:
     """The k points with the largest effect in absolute value.
 
     Args:
@@ -71,9 +95,9 @@ class SweepResult:
   def save(self, path: str | os.PathLike) -> None:
     """Writes an `.npz` file."""
     labels = {
-      'site': self.site,
+      'sites': self.sites,
       'axes': self.axes,
-      'coordinates': {k: [int(i) for i in v] for k, v in self.coordinates.items()},
+      'coordinates': {k: list(v) for k, v in self.coordinates.items()},
     }
     arrays = {'values': self.values, 'base': self.base, 'source': self.source}
     with open(path, 'wb') as file:
@@ -86,9 +110,10 @@ class SweepResult:
       labels: dict[str, Any] = json.loads(str(file['labels']))
       arrays = {name: file[name] for name in ('values', 'base', 'source')}
     coordinates = {k: tuple(v) for k, v in labels['coordinates'].items()}
-    return cls(labels['site'], tuple(labels['axes']), coordinates, **arrays)
+    sites, axes = tuple(labels['sites']), tuple(labels['axes'])
+    return cls(sites, axes, coordinates, **arrays)
 
-  def _name(self, point: tuple[int, ...]) -> dict[str, int]:
+  def _name(self, point: tuple[int, ...]) -> dict[str, Any]:
     return {
       axis: self.coordinates[axis][i] for axis, i in zip(self.axes, point, strict=True)
     }

@@ -8,69 +8,96 @@ enough to restore the answer?"), the other way round noising ("what breaks it?")
 """
 
 from collections.abc import Callable, Mapping, Sequence
-import functools
+import os
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 import numpy as np
 
+from interp_jax import edits as edits_lib
+from interp_jax.circuits import features
+from interp_jax.circuits.edit_list import stack_worlds
 from interp_jax.circuits.grid import PatchPoint, make_grid
-from interp_jax.circuits.metrics import Metric, as_partial
+from interp_jax.circuits.metrics import Metric
+from interp_jax.circuits.reach import Reach, differs, reach_of_edits, reach_of_grid
 from interp_jax.circuits.result import SweepResult
-from interp_jax.circuits.worlds import (
-  output_shapes,
-  reference_run,
-  run_worlds,
-  sites_read,
-)
-from interp_jax.core import Model, Tokens, unknown
+from interp_jax.circuits.runner import Options, Runner, make_runner
+from interp_jax.circuits.sources import Ablation, find_ablation
+from interp_jax.circuits.worlds import reference_run
+from interp_jax.core import SITES, Model, Tokens, unknown
+
+Source = Int[Array | np.ndarray, '...'] | Mapping[str, Any] | Ablation | str | None
+Sites = str | Sequence[str] | Sequence[edits_lib.Edits]
 
 
 def sweep(
   model: Model,
   params: Any,
   base_tokens: Tokens,
-  source: Int[Array | np.ndarray, '...'] | Mapping[str, Any],
-  site: str,
-  over: Sequence[str] = ('layer', 'position'),
+  source: Source,
+  site: Sites,
+  over: Sequence[str] | str = ('layer', 'position'),
   *,
   metric: Metric,
   logit_positions: Sequence[int] | Int[Array | np.ndarray, '*b P'] | None = None,
   mask: Any = None,
   within: Any = None,
   at: Mapping[str, Sequence[int]] | None = None,
-  restart: bool = True,
+  window: int = 1,
+  dictionary: Any = None,
+  base_edits: edits_lib.Edits | None = None,
+  restart: str = 'positions',
   chunk: int | None = None,
+  programs: int | None = None,
   mesh: Mesh | None = None,
+  workdir: str | os.PathLike | None = None,
+  should_stop: Callable[[], bool] = lambda: False,
   progress: bool = True,
 ) -> SweepResult:
   """Patches the source's activation into the base run at every point of a grid.
 
-  One function is compiled for the whole grid. Worlds of one layer run together, and
-  start from the base run's residual stream before that layer.
+  Worlds run together in chunks that fit in memory, a few programs for the whole grid. A
+  world starts at the layer and, in causal models, at the position where it first
+  changes something; one that changes nothing is not run. The results are those of
+  running every world from the tokens.
 
   Args:
     model: The model.
     params: Its parameters.
     base_tokens: Tokens `[B, T]` of the run that is patched into.
-    source: Tokens `[B, T]` of the run that activations come from, or activations:
-      site → array that broadcasts to `acts[site]` (of any run, a mean, zeros).
-    site: The site to patch.
+    source: What is put in the place of activations: those of the run on other tokens
+      `[B, T]`; activations that are given, site → array that broadcasts to
+      `acts[site]`; or an ablation: 'zero', 'mean', 'resample', or `Zero`, `Mean`,
+      `Resample`. None with a list of edits.
+    site: The site to patch, or several, one after the other (the axis 'site' of the
+      result). Or a list of edits, any `site → edit`, each a world (the axis 'edit').
     over: The axes of the grid: of 'layer', 'batch', 'position', 'key_position',
-      'head' and 'unit', those that the site has.
+      'head', 'unit', 'expert' and 'choice', those that the site has; 'feature' with a
+      dictionary.
     metric: What to measure: a function of logits and acts.
     logit_positions: The positions that the metric reads, `[P]` or `[B, P]`; it then
       sees only their logits. None for all.
     mask: Padding, `[B, T]` bool, True at real tokens; as the model takes it.
     within: A boolean mask that broadcasts to `acts[site]`: patch nothing outside it.
     at: Axis → the indices to sweep over, for axes that are not swept whole.
-    restart: Whether to start each world at its layer; for models that take `start`
-      and `resid`.
-    chunk: The most worlds to run at once; None for those of one layer, or as many of
-      them as fit in memory.
+    window: How many layers to patch together, around the layer of the grid.
+    dictionary: A callable pytree with `encode` and `decode`, spliced in with its
+      error: codes of features are patched, at the layer that `at` names.
+    base_edits: Edits of the base run, which all worlds have too.
+    restart: 'positions' to start each world at its layer and position, 'layers' at its
+      layer, 'none' at the tokens. What the model does not take is left out.
+    chunk: The most worlds to run at once; None for as many as are fastest and fit in
+      memory.
+    programs: The most programs to compile, one for each position to start at; None for
+      as many as are worth it.
     mesh: Spreads worlds over the devices of its `data` axis.
+    workdir: A folder to keep finished worlds in: a sweep that was killed goes on from
+      there when it is called again. Another sweep is told by its model, parameters,
+      tokens, edits and metric; of a metric that is a plain function, by its name.
+    should_stop: Asked after every chunk; True ends the sweep.
     progress: Whether to show a progress bar.
 
   Returns:
@@ -78,58 +105,149 @@ def sweep(
 
   Raises:
     ValueError: if the model has no such site, the site no such axis, an index is out
-      of range, or base and source do not fit each other.
+      of range, base and source do not fit each other, or the folder holds another
+      sweep.
+    Stopped: if it was told to stop.
   """
-  kwargs = {'logit_positions': logit_positions, 'mask': mask}
-  kwargs = {k: jnp.asarray(v) for k, v in kwargs.items() if v is not None}
-  base_tokens, metric = jnp.asarray(base_tokens), as_partial(metric)
-  logits, shapes = output_shapes(model, params, base_tokens, **kwargs)
-  if site not in shapes:
-    raise ValueError(unknown('site of this model', site, shapes))
-  grid = make_grid(site, shapes[site].shape, over, at)
-  restart = restart and 'layer' in grid.names
-  kept = {site, 'resid_pre', *sites_read(metric, logits, shapes)} if restart else {site}
-  run = functools.partial(
-    reference_run, model, params, metric=metric, sites=kept, **kwargs
-  )
-  base, base_acts = run(base_tokens)
-  source_metric, value = _read_source(run, source, base_tokens, site, base)
-  points = grid.points()
-  # Without restarts the order of the worlds does not matter.
-  layers = points[:, grid.names.index('layer')] if restart else np.zeros(len(points))
-  order = np.argsort(layers, kind='stable')
-  values = run_worlds(
-    model,
-    params,
-    base_tokens,
-    PatchPoint(value, within, grid),
-    points[order],
-    metric,
-    start_layers=layers[order] if restart else None,
-    base_acts=base_acts if restart else None,
-    chunk=chunk,
-    mesh=mesh,
-    progress=progress,
-    **kwargs,
-  )
-  values = values[np.argsort(order)].reshape(grid.sizes + values.shape[1:])
+  options = Options(restart, chunk, programs, mesh, workdir, should_stop, progress)
+  start = {'logit_positions': logit_positions, 'mask': mask, 'base_edits': base_edits}
+  if not isinstance(site, str) and isinstance(next(iter(site), None), Mapping):
+    given: Any = site
+    todo = [edits_lib.as_tuples(one) for one in given]
+    sites = tuple(dict.fromkeys(name for one in todo for name in one))
+    runner = make_runner(model, params, base_tokens, metric, options, sites, **start)
+    return _sweep_edits(runner, todo, sites)
+  sites = (site,) if isinstance(site, str) else tuple(map(str, site))
+  if not sites:
+    raise ValueError('site is empty: name one site or more, or give edits.')
+  runner = make_runner(model, params, base_tokens, metric, options, sites, **start)
+  measured, values = _read_source(runner, source, sites)
+  over = (over,) if isinstance(over, str) else tuple(over)
+  results = []
+  for name in sites:
+    if dictionary is None:
+      grid = make_grid(name, runner.shapes[name].shape, over, at)
+      value = values(name, runner.base.acts[name], SITES[name].full_axes)
+      patch = PatchPoint(value, within, grid, window)
+      changed = differs(value, runner.base.acts[name])
+      reach = reach_of_grid(grid, _within(changed, within), runner.depth, window)
+    else:
+      patch, reach = _patch_features(runner, values, name, over, at, within, dictionary)
+      grid = patch.grid
+    found = runner.run(name, patch, grid.points(), reach)
+    results.append((grid, found.reshape(grid.sizes + found.shape[1:])))
+  return _labelled(sites, results, np.asarray(runner.value), measured, site)
+
+
+def _labelled(
+  sites: tuple[str, ...], results: list, base: np.ndarray, source: np.ndarray, site: Any
+) -> SweepResult:
+  """The result of one site, or of several along an axis."""
+  grid, values = results[0]
   coordinates = dict(zip(grid.names, grid.coordinates, strict=True))
-  base = np.asarray(base)
-  return SweepResult(site, grid.names, coordinates, values, base, source_metric)
+  if isinstance(site, str):
+    return SweepResult(sites, grid.names, coordinates, values, base, source)
+  for other, _ in results[1:]:
+    if other.coordinates != grid.coordinates:
+      raise ValueError(
+        f'Sites {grid.site!r} and {other.site!r} have grids of sizes {grid.sizes} and '
+        f'{other.sizes}; sweep them one by one, or choose the same indices by `at`.'
+      )
+  values = np.stack([found for _, found in results])
+  coordinates = {'site': sites, **coordinates}
+  return SweepResult(sites, ('site', *grid.names), coordinates, values, base, source)
+
+
+def _sweep_edits(
+  runner: Runner, todo: Sequence[Mapping[str, Any]], sites: tuple[str, ...]
+) -> SweepResult:
+  """Every set of edits as a world; those of one structure run together."""
+  firsts = [
+    reach_of_edits(one, runner.base.acts, runner.depth, runner.length) for one in todo
+  ]
+  values: list[Any] = [None] * len(todo)
+  for number, group in enumerate(stack_worlds(todo)):
+    layers, positions = np.array([firsts[i] for i in group.members]).T
+    layers = np.minimum(layers, runner.depth - 1)
+    reach = Reach(layers, positions)
+    found = runner.run(f'edits-{number}', group.edits_of, group.worlds, reach)
+    for i, value in zip(group.members, found, strict=True):
+      values[i] = value
+  base = np.asarray(runner.value)
+  unknown_source = np.full(base.shape, np.nan)
+  coordinates = {'edit': tuple(range(len(todo)))}
+  return SweepResult(
+    sites, ('edit',), coordinates, np.stack(values), base, unknown_source
+  )
+
+
+def _patch_features(
+  runner: Runner,
+  values: Callable[..., Any],
+  site: str,
+  over: Sequence[str],
+  at: Mapping[str, Sequence[int]] | None,
+  within: Any,
+  dictionary: Any,
+) -> tuple[features.PatchFeature, Reach]:
+  """The patches of a dictionary's features, and their reach."""
+  features.check_site(site)
+  shape = runner.shapes[site].shape
+  act = jax.ShapeDtypeStruct(shape[1:], runner.shapes[site].dtype)
+  width = jax.eval_shape(lambda d, x: d.encode(x), dictionary, act).shape[-1]
+  grid, layer = features.feature_grid(site, shape, width, over, at)
+  base = runner.base.acts[site][layer]
+  codes = features.encode(dictionary, base)
+  others = values(site, codes, ('B', 'T', 'F'), (dictionary, layer))
+  patch = features.PatchFeature(dictionary, codes, others, base, within, grid, layer)
+  reach = reach_of_grid(grid, differs(others, codes), runner.depth)
+  return patch, Reach(np.full(len(reach.layers), layer), reach.positions)
+
+
+def _within(changed: jax.Array, within: Any) -> jax.Array:
+  return changed if within is None else changed & jnp.asarray(within)
 
 
 def _read_source(
-  run: Callable[..., Any], source: Any, base_tokens: Any, site: str, base: Any
-) -> tuple[np.ndarray, Any]:
-  """The metric (NaN if not known) and the site's activation of the source run."""
+  runner: Runner, source: Source, sites: tuple[str, ...]
+) -> tuple[np.ndarray, Callable[..., Any]]:
+  """The metric of the source run (NaN if not known), and what gives values.
+
+  The latter takes a site, what is replaced (the base run's activation, or its codes)
+  with its letters, and for codes the dictionary and its layer.
+  """
+  mask = runner.base.kwargs.get('mask')
+  nothing = np.full(np.shape(runner.value), np.nan)
+  ablation = find_ablation(source)
+  if ablation is not None:
+    return nothing, lambda site, act, letters, *_: ablation.value(act, letters, mask)
   if isinstance(source, Mapping):
-    if site not in source:
-      raise ValueError(unknown("site of the source's activations", site, source))
-    return np.full(np.shape(base), np.nan), source[site]
-  if np.shape(source) != np.shape(base_tokens):
-    raise ValueError(
-      f'source has shape {np.shape(source)}, base_tokens {np.shape(base_tokens)}: give '
-      'tokens that align position by position, or activations (site → array).'
+    for site in sites:
+      if site not in source:
+        raise ValueError(unknown("site of the source's activations", site, source))
+    measured, acts = nothing, source
+  else:
+    tokens, given = runner.base.tokens, np.asarray(source)
+    if given.shape != tokens.shape:
+      raise ValueError(
+        f'source has shape {given.shape}, base_tokens {tokens.shape}: give tokens that '
+        'align position by position, activations (site → array) or an ablation.'
+      )
+    measured, acts = reference_run(
+      runner.model,
+      runner.params,
+      jnp.asarray(given),
+      runner.metric,
+      runner.base.acts,  # As the base run, so that what is equal is equal bit by bit.
+      **runner.base.kwargs,
     )
-  measured, acts = run(jnp.asarray(source), sites=(site,))
-  return np.asarray(measured), acts[site]
+
+  def values(site, act, letters, codes=None):
+    del act, letters
+    if codes is None:
+      return acts[site]
+    dictionary, layer = codes
+    whole = jnp.broadcast_to(acts[site], runner.shapes[site].shape)
+    return features.encode(dictionary, whole[layer])
+
+  return np.asarray(measured), values

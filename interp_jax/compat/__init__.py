@@ -3,9 +3,11 @@
 `run_with_cache` gives an `ActivationCache` whose keys are TransformerLens's hooks and
 whose methods are its; `run_with_hooks` and `to_edits` take edits by those names;
 `hook_name` and `site_of` translate. `hooked_transformer` makes a TransformerLens model
-of one of ours, and `compare_hooks` says how far the two differ.
+of one of ours, and `compare_hooks` says how far the two differ. `patching` has the
+getters of activation patching.
 """
 
+from interp_jax.compat import patching
 from interp_jax.compat.cache import ActivationCache
 from interp_jax.compat.check import compare_hooks, hooked_transformer
 from interp_jax.compat.hooks import Hook, all_hooks
@@ -21,6 +23,7 @@ __all__ = [
   'get_hook',
   'hook_name',
   'hooked_transformer',
+  'patching',
   'run_with_cache',
   'run_with_hooks',
   'site_of',

@@ -17,10 +17,15 @@ class Model(Protocol):
   The model is a static argument of compiled functions: it must be hashable, and equal
   models must be the same function of their parameters (Flax modules are).
 
-  Keyword arguments are passed only where they are asked for: `mask` `[B, T]` (padding),
-  `logit_positions` `[B, P]` (unembed only these), and, for restarts, `start` (the first
-  layer to compute, traced) with `resid` `[B, T, D]` (the residual stream before it)
-  in the place of tokens.
+  Keyword arguments are passed only where they are asked for, and only to models whose
+  `__call__` (or `apply`) names them: `mask` `[B, T]` (padding); `logit_positions`
+  `[B, P]` (unembed only these) and `logit_tokens` `[B, C]` (for these tokens: logits
+  are then `[B, P, C]`). For restarts at a layer, `start` (the first layer to compute,
+  traced) with `resid` `[B, T, D]` (the residual stream before it) in the place of
+  tokens. For restarts at a position, `before`: site → activations `[L, B, earlier,
+  ...]` of the positions before the first one of this run, for each site that the
+  model's attribute `restart_sites` names. Then `T` in edits, acts and logit positions
+  counts the positions that are run, while the mask and `S` are of all.
   """
 
   def apply(

@@ -19,8 +19,8 @@ class KeysValues:
     v: Values, `[B, S, G, K]`.
   """
 
-  k: jax.Array
-  v: jax.Array
+  k: Any
+  v: Any
 
   def insert(self, k: jax.Array, v: jax.Array, slot: Any) -> 'KeysValues':
     """With new keys and values `[B, T, G, K]` written from a slot on."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from interp_jax.edits import Prepared
 from interp_jax.models.config import TransformerConfig
+from interp_jax.models.restart import count_before
 from interp_jax.models.taps import Tap
 
 
@@ -56,9 +57,14 @@ def check_blocks(query_block: int | None, prepared: Prepared) -> None:
 
 
 def check_input(
-  cfg: TransformerConfig, tokens: Any, resid: Any, mask: Any, token_types: Any = None
-) -> tuple[int, int]:
-  """The batch size and the number of positions of a fitting input."""
+  cfg: TransformerConfig,
+  tokens: Any,
+  resid: Any,
+  mask: Any,
+  token_types: Any = None,
+  before: Any = None,
+) -> tuple[int, int, int]:
+  """Of a fitting input, the batch size, the positions, and those before them."""
   if (tokens is None) == (resid is None):
     raise ValueError(
       'Give either tokens [B, T] or resid [B, T, D]; '
@@ -71,10 +77,12 @@ def check_input(
       'tokens must be [B, T]' if rank == 2 else f'resid must be [B, T, {cfg.width}]'
     )
     raise ValueError(f'{want}; got shape {given.shape}.')
+  earlier = count_before(cfg, before, given.shape[0])
+  total = (given.shape[0], earlier + given.shape[1])
   learned = cfg.positions in ('learned', 'shortformer')
-  if learned and given.shape[1] > cfg.context:
+  if learned and total[1] > cfg.context:
     raise ValueError(
-      f'{given.shape[1]} positions, but the model has embeddings for {cfg.context}. '
+      f'{total[1]} positions, but the model has embeddings for {cfg.context}. '
       'Give shorter sequences.'
     )
   if isinstance(tokens, np.ndarray) and tokens.size:
@@ -84,12 +92,10 @@ def check_input(
       raise ValueError(
         f'tokens are {low}..{high}; the model has tokens 0..{cfg.vocab_size - 1}.'
       )
-  if mask is not None and np.shape(mask) != given.shape[:2]:
-    raise ValueError(
-      f'mask must be [B, T] = {given.shape[:2]}; got shape {np.shape(mask)}.'
-    )
+  if mask is not None and np.shape(mask) != total:
+    raise ValueError(f'mask must be [B, T] = {total}; got shape {np.shape(mask)}.')
   _check_token_types(cfg, token_types, given.shape[:2])
-  return given.shape[0], given.shape[1]
+  return given.shape[0], given.shape[1], earlier
 
 
 def _check_token_types(

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+import numpy as np
 
 from interp_jax.models.config import TransformerConfig
 from interp_jax.models.taps import Tap
@@ -158,16 +159,24 @@ class Unembed(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, 'B P D'], table: Float[Array, 'D V'] | None = None
-  ) -> Float[Array, 'B P V']:
-    """The logits, in float32 at least."""
-    cfg = self.cfg
-    if table is None:
-      table = weight(self, 'W_U', (cfg.width, cfg.vocab_size), cfg.width**-0.5, cfg)
-    logits = jnp.einsum('bpd,dv->bpv', x, table, preferred_element_type=wide(x.dtype))
-    if cfg.unembed_bias:
-      logits = logits + weight(self, 'b_U', (cfg.vocab_size,), 0.0, cfg)
-    return logits
+    self,
+    x: Float[Array, 'B P D'],
+    table: Float[Array, 'V D'] | None = None,
+    tokens: Int[Array | np.ndarray, 'B C'] | None = None,
+  ) -> Float[Array, 'B P V'] | Float[Array, 'B P C']:
+    """The logits, in float32 at least, of all tokens or of some of each row."""
+    cfg, wide_dtype = self.cfg, wide(x.dtype)
+    if table is not None:
+      w = table.T if tokens is None else table[tokens]
+    else:
+      w = weight(self, 'W_U', (cfg.width, cfg.vocab_size), cfg.width**-0.5, cfg)
+      w = w if tokens is None else jnp.moveaxis(w[:, tokens], 0, -1)
+    product = 'bpd,dv->bpv' if tokens is None else 'bpd,bcd->bpc'
+    logits = jnp.einsum(product, x, w, preferred_element_type=wide_dtype)
+    if not cfg.unembed_bias:
+      return logits
+    bias = weight(self, 'b_U', (cfg.vocab_size,), 0.0, cfg)
+    return logits + (bias if tokens is None else bias[tokens][:, None])
 
 
 def soft_cap(x: jax.Array, cap: float | None) -> jax.Array:

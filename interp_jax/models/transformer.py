@@ -25,6 +25,7 @@ from interp_jax.models.inputs import (
   token_positions,
 )
 from interp_jax.models.per_layer import first_layers, layer_constants
+from interp_jax.models.restart import keys_values, restart_sites
 from interp_jax.models.taps import Tap
 
 Acts = dict[str, jax.Array]
@@ -52,6 +53,11 @@ class Transformer(nn.Module):
   unroll: bool = False
   query_block: int | None = None
 
+  @property
+  def restart_sites(self) -> tuple[str, ...]:
+    """The sites that `before` needs; none if there is no running from a position on."""
+    return restart_sites(self.cfg)
+
   def setup(self):
     """Names the parameters."""
     cfg = self.cfg
@@ -77,49 +83,59 @@ class Transformer(nn.Module):
     tokens: Int[Array | np.ndarray, 'B T'] | None,
     edits: edits_lib.Edits | None = None,
     *,
-    mask: Bool[Array | np.ndarray, 'B T'] | None = None,
+    mask: Bool[Array | np.ndarray, 'B S'] | None = None,
     token_types: Int[Array | np.ndarray, 'B T'] | None = None,
     resid: Float[Array | np.ndarray, 'B T D'] | None = None,
     start: Any = None,
     stop: Any = None,
+    before: Mapping[str, Any] | None = None,
     logit_positions: Int[Array | np.ndarray, '*b P'] | None = None,
+    logit_tokens: Int[Array | np.ndarray, 'B C'] | None = None,
   ) -> tuple[Float[Array, 'B P V'], Acts]:
     """Runs the model, or the layers from `start` to `stop` of it.
 
     Args:
       tokens: The tokens; None if `resid` is given.
       edits: What to do to activations on their way: site → edit or edits.
-      mask: False at padding, which may stand on either side. None: no padding.
+      mask: False at padding, which may stand on either side. None: no padding. With
+        `before`, of all positions.
       token_types: Types of the tokens (BERT's segments), where the model has them;
         None for type 0.
       resid: A residual stream to start from instead of the tokens' embeddings.
       start: First layer to run; may be traced. None for 0.
       stop: Layer to stop before; may be traced. None for all. The final norm and the
         unembedding read the stream as it is then.
+      before: Activations of a run at the positions before the first one of this run,
+        `[L, B, earlier, ...]` at each of `restart_sites`; the model, which is causal,
+        then goes on from there. `T` counts the positions of this run, `S` all.
       logit_positions: Positions to unembed, `[P]` or `[B, P]`; None for all.
+      logit_tokens: Tokens of each row whose logits are computed; None for all.
 
     Returns:
-      Logits `[B, P, V]` (float32 at least; the residual stream `[B, P, D]` of a model
-      without a head), and `acts`: site → activation after its
-      edits, `[L, B, T, ...]` inside the layers. Layers outside `start..stop` hold
-      zeros. Under `jit`, what is not returned is not kept.
+      Logits `[B, P, V]`, or `[B, P, C]` of the tokens asked for (float32 at least; the
+      residual stream `[B, P, D]` of a model without a head), and `acts`: site →
+      activation after its edits, `[L, B, T, ...]` inside the layers. Layers outside
+      `start..stop` hold zeros. Under `jit`, what is not returned is not kept.
 
     Raises:
       ValueError: if edits, shapes or arguments do not fit the model.
     """
-    batch, length = check_input(self.cfg, tokens, resid, mask, token_types)
-    span = layer_span(self.cfg, start, stop)
-    prepared = edits_lib.prepare(edits, self.cfg, batch, length)
+    cfg = self.cfg
+    batch, length, earlier = check_input(cfg, tokens, resid, mask, token_types, before)
+    span = layer_span(cfg, start, stop)
+    prepared = edits_lib.prepare(edits, cfg, batch, length, earlier + length)
     check_blocks(self.query_block, prepared)
     tap = Tap(prepared.top)
-    positions = token_positions(mask, length)
-    x = self._enter(tokens, token_types, resid, positions, tap)
+    positions = token_positions(mask, earlier + length)
+    here = positions[:, earlier:]
+    x = self._enter(tokens, token_types, resid, here, tap)
     valid = None if mask is None else jnp.asarray(mask)
-    geometry = self._geometry(positions, positions, valid, 0, batch, tap)
-    tokens_of = length if valid is None else valid.sum(1)
-    constants = layer_constants(self.cfg, tokens_of)
-    x, acts, _ = self._layers(x, prepared, geometry, constants, None, span)
-    logits = self._leave(x, logit_positions, tap)
+    geometry = self._geometry(here, positions, valid, earlier, batch, tap)
+    tokens_of = earlier + length if valid is None else valid.sum(1)
+    constants = layer_constants(cfg, tokens_of)
+    cache = keys_values(cfg, before, length)
+    x, acts, _ = self._layers(x, prepared, geometry, constants, cache, span)
+    logits = self._leave(x, logit_positions, tap, logit_tokens)
     check_reached(prepared, tap)
     return logits, tap.acts | acts
 
@@ -151,7 +167,7 @@ class Transformer(nn.Module):
     """
     if not self.cfg.causal:
       raise ValueError('extend: a bidirectional model cannot be run token by token.')
-    batch, length = check_input(self.cfg, tokens, None, mask)
+    batch, length, _ = check_input(self.cfg, tokens, None, mask)
     size = cache.valid.shape[1]
     prepared = edits_lib.prepare(edits, self.cfg, batch, length, size)
     tap = Tap(prepared.top)
@@ -307,7 +323,9 @@ class Transformer(nn.Module):
     x, (acts, new) = every(x)
     return x, acts, new
 
-  def _leave(self, x: jax.Array, logit_positions: Any, tap: Tap) -> jax.Array:
+  def _leave(
+    self, x: jax.Array, logit_positions: Any, tap: Tap, logit_tokens: Any = None
+  ) -> jax.Array:
     cfg = self.cfg
     if cfg.head == 'mlm':
       x = primitives.activation(cfg.act)(self.mlm_dense(x))
@@ -321,7 +339,7 @@ class Transformer(nn.Module):
       x = jnp.take_along_axis(x, at[..., None], axis=1)
     if cfg.head == 'none':
       return x
-    logits = self.unembed(x, self.embed.table.T if cfg.tied else None)
+    logits = self.unembed(x, self.embed.table if cfg.tied else None, logit_tokens)
     return primitives.soft_cap(logits, cfg.logit_softcap)
 
 

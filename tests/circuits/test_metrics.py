@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from interp_jax import circuits
-from interp_jax.circuits.worlds import chunk_size, sites_read
+from interp_jax.circuits.worlds import sites_read
 
 
 @pytest.fixture
@@ -65,12 +65,11 @@ def test_the_sites_that_a_metric_reads_are_found(logits):
     'q',
   }
 
+  def reads_one_of_what_it_computes(logits, acts):
+    doubled = {site: 2 * act for site, act in acts.items()}
+    return doubled['z'].sum()
 
-@pytest.mark.parametrize(
-  ('group', 'chunk', 'expected'), [(10, None, 10), (10, 4, 4), (10, 6, 5), (9, 4, 3)]
-)
-def test_chunks_are_evened_out(group, chunk, expected):
-  assert chunk_size(group, chunk, per_world=1, mesh=None) == expected
+  assert sites_read(reads_one_of_what_it_computes, logits, acts) == {'z'}
 
 
 def test_squared_errors_are_summed_over_logits_and_averaged_over_positions():

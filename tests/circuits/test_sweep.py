@@ -59,7 +59,7 @@ def test_restarting_equals_recomputing(setting, site, reads):
   metric = setting.metric if reads == 'logits' else from_acts
   over = ('layer', 'head') if site == 'z' else ('layer', 'position')
   fast = run(setting, site, over, metric=metric)
-  slow = run(setting, site, over, metric=metric, restart=False)
+  slow = run(setting, site, over, metric=metric, restart='none')
   np.testing.assert_allclose(fast.values, slow.values, atol=5e-5, rtol=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_chunking_changes_nothing(setting, chunk):
 def test_eight_devices_change_nothing(setting):
   mesh = sharding.make_mesh()
   assert mesh.size == 8
-  spread = run(setting, mesh=mesh)
+  spread = run(setting, mesh=mesh, programs=3)
   np.testing.assert_allclose(spread.values, run(setting).values, atol=1e-5)
 
 
@@ -173,7 +173,7 @@ def test_a_grid_of_any_size_is_one_compilation(setting):
     run(setting._replace(model=model), 'z', ('layer', 'position', 'head'), **options)
     return model.traces
 
-  small = traces(at={'layer': [0], 'head': [0], 'position': [0]})
+  small = traces(at={'layer': [0], 'head': [0], 'position': [2]})
   assert traces(chunk=7) == small
 
 
@@ -184,8 +184,7 @@ def test_a_second_sweep_with_other_answers_compiles_nothing(setting):
   first = model.traces
   run(counted._replace(base=setting.source, source=setting.base), metric=(
     circuits.logit_difference(np.array([5, 6]), np.array([7, 8]))))  # fmt: skip
-  # Shapes are looked up, which is a trace and no compilation.
-  assert model.traces == first + 2
+  assert model.traces == first
 
 
 def test_padding_goes_to_the_model(setting):
@@ -203,7 +202,7 @@ def test_a_result_survives_the_disk(setting, tmp_path):
   again = circuits.SweepResult.load(tmp_path / 'sweep.npz')
   np.testing.assert_array_equal(again.values, result.values)
   np.testing.assert_array_equal(again.effect, result.effect)
-  assert (again.site, again.axes) == (result.site, result.axes)
+  assert (again.sites, again.axes) == (result.sites, result.axes)
   assert again.coordinates == result.coordinates
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from interp_jax import circuits, edits, sharding
 from interp_jax.circuits import worlds
+from interp_jax.circuits.restart import Base
 from interp_jax.models import Transformer, TransformerConfig, init_params
 
 WORLDS, BATCH, LENGTH = 32, 2, 16
@@ -26,12 +27,13 @@ def compiled(layers, mesh=None):
   grid = circuits.make_grid('resid_pre', shape, ('layer', 'position', 'unit'))
   metric = circuits.logit_difference(np.zeros(BATCH, int), np.ones(BATCH, int))
   points = jax.ShapeDtypeStruct((WORLDS, 3), jnp.int32)
-  arguments = [params, metric, circuits.PatchPoint(value, None, grid), tokens]
-  arguments += [{}, {'resid_pre': value}, jax.ShapeDtypeStruct((), jnp.int32)]
+  base = Base(tokens, {}, None, {'resid_pre': value})
+  arguments = [params, metric, circuits.PatchPoint(value, None, grid), base]
+  arguments += [jax.ShapeDtypeStruct((), jnp.int32)]
   if mesh is not None:
     arguments = jax.tree.map(lambda a: _placed(a, mesh, PartitionSpec()), arguments)
     points = _placed(points, mesh, PartitionSpec('data'))
-  return worlds._run_chunk.lower(model, *arguments, points).compile()
+  return worlds._run_chunk.lower(model, 0, *arguments, points).compile()
 
 
 def _placed(leaf, mesh, spec):

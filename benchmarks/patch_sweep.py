@@ -1,0 +1,278 @@
+"""How fast is activation patching, against TransformerLens and against the machine?
+
+    python benchmarks/patch_sweep.py [--json=FILE] [--differ_from=1]
+
+A model of GPT-2 small's shape with random weights, float32, 8 prompts of 15 tokens.
+Two sweeps: `resid_pre` at every layer and position (180 patches) and every head's
+output (144). Clean and corrupted prompts differ from position `--differ_from` on:
+behind a shared first token by default, which helps restarts least; pairs of a task
+often differ in one late token. Measured, on the same weights:
+
+- TransformerLens, `patching.get_act_patch_*`, at the number of threads that is fastest
+  on a few patches;
+- this library: the first call, which compiles, and the best of `--rounds` later ones;
+  restarted at layers and positions, at layers only, and not at all;
+- the floor: the matrix products that no exact method avoids (each patch's layers from
+  its own on, its positions from its own on, the answers' logits), at the rate of the
+  faster of torch and XLA on the layers' own products.
+
+All values are compared first. Takes about 5 minutes on 2 cores. Needs the extra
+`peers`. `--quick` takes a tiny model and says nothing about speed.
+"""
+
+from collections.abc import Callable
+import json
+import os
+import time
+from typing import Any
+from unittest import mock
+import warnings
+
+from absl import app, flags, logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from interp_jax import circuits, compat, models
+from interp_jax.circuits import worlds
+
+ROUNDS = flags.DEFINE_integer('rounds', 3, 'Calls of ours, of which the best counts.')
+DIFFER = flags.DEFINE_integer('differ_from', 1, 'First position that differs.')
+JSON = flags.DEFINE_string('json', '', 'File to write the numbers to.')
+QUICK = flags.DEFINE_bool('quick', False, 'A tiny model, to try the script.')
+
+PROMPTS, LENGTH = 8, 15
+# Its loops print a bar.
+NO_BAR = mock.patch('transformer_lens.patching.tqdm', lambda items: items)
+SWEEPS = {
+  'resid_pre': ('resid_pre', ('layer', 'position'), 'get_act_patch_resid_pre'),
+  'head_out': ('z', ('layer', 'head'), 'get_act_patch_attn_head_out_all_pos'),
+}
+
+
+def config(quick: bool) -> models.TransformerConfig:
+  """The shape of GPT-2 small."""
+  width, heads, vocabulary = (768, 12, 50257) if not quick else (32, 2, 100)
+  return models.TransformerConfig(
+    vocab_size=vocabulary,
+    width=width,
+    layers=12 if not quick else 3,
+    heads=heads,
+    head_dim=width // heads,
+    mlp_width=4 * width,
+    act='gelu_tanh',
+  )
+
+
+class Setting:
+  """Model, prompts and answers for both libraries."""
+
+  def __init__(self, quick: bool, differ_from: int):
+    self.cfg = config(quick)
+    self.model = models.Transformer(self.cfg)
+    self.params = models.init_params(self.model)
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: rng.integers(0, self.cfg.vocab_size, shape).astype(np.int32)
+    self.clean, self.corrupted = draw(PROMPTS, LENGTH), draw(PROMPTS, LENGTH)
+    self.corrupted[:, :differ_from] = self.clean[:, :differ_from]
+    self.correct, self.wrong = draw(PROMPTS), draw(PROMPTS)
+
+  def ours(self, name: str, **options: Any) -> np.ndarray:
+    """One of the sweeps."""
+    site, over, _ = SWEEPS[name]
+    return circuits.sweep(
+      self.model,
+      self.params,
+      self.corrupted,
+      self.clean,
+      site,
+      over,
+      metric=circuits.logit_difference(self.correct, self.wrong),
+      logit_positions=np.array([LENGTH - 1]),
+      progress=False,
+      **options,
+    ).values
+
+
+class Lens:
+  """The same in TransformerLens."""
+
+  def __init__(self, setting: Setting):
+    import torch
+
+    self._torch = torch
+    self._peer = compat.hooked_transformer(setting.model, setting.params)
+    self._peer.requires_grad_(False)
+    rows = lambda tokens: torch.tensor(tokens, dtype=torch.long)
+    self._corrupted, clean = rows(setting.corrupted), rows(setting.clean)
+    self._answers = rows(np.stack([setting.correct, setting.wrong], 1))
+    with torch.inference_mode():
+      _, self._cache = self._peer.run_with_cache(clean)
+      self._cache = {k: v.clone() for k, v in self._cache.items()}
+
+  def metric(self, logits: Any) -> Any:
+    """The mean logit difference at the last position."""
+    two = logits[:, -1].gather(1, self._answers)
+    return (two[:, 0] - two[:, 1]).mean()
+
+  def run(self, name: str) -> np.ndarray:
+    """A whole sweep."""
+    from transformer_lens import patching
+
+    with self._torch.inference_mode(), NO_BAR:
+      getter = getattr(patching, SWEEPS[name][2])
+      return getter(self._peer, self._corrupted, self._cache, self.metric).numpy()
+
+  def few(self, count: int) -> None:
+    """A few patches, to choose the number of threads by."""
+    import pandas
+    from transformer_lens import patching
+
+    rows = pandas.DataFrame({'layer': range(count), 'pos': range(count)})
+    with self._torch.inference_mode(), NO_BAR:
+      patching.generic_activation_patch(
+        self._peer,
+        self._corrupted,
+        self._cache,
+        self.metric,
+        patching.layer_pos_patch_setter,
+        'resid_pre',
+        index_df=rows,
+      )
+
+  def choose_threads(self) -> int:
+    """The fastest number of threads."""
+    cores = os.cpu_count() or 1
+    times = {}
+    for threads in sorted({1, cores // 2 or 1, cores}):
+      self._torch.set_num_threads(threads)
+      self.few(1)
+      times[threads] = seconds(lambda: self.few(3))
+    best = min(times, key=lambda threads: times[threads])
+    self._torch.set_num_threads(best)
+    return best
+
+
+def seconds(function: Callable[[], Any]) -> float:
+  """How long a call takes."""
+  start = time.perf_counter()
+  function()
+  return time.perf_counter() - start
+
+
+def rate_of_products(cfg: models.TransformerConfig) -> tuple[float, str]:
+  """Operations per second of the layers' own matrix products, the best that is seen."""
+  import torch
+
+  sizes = [
+    (cfg.width, 3 * cfg.width),
+    (cfg.width, cfg.width),
+    (cfg.width, cfg.mlp_width),
+    (cfg.mlp_width, cfg.width),
+  ]
+  multiply = jax.jit(lambda pairs: [x @ w for x, w in pairs])
+  best = (0.0, '')
+  for rows in (480, 960, 1920):
+    flops = 2 * rows * sum(a * b for a, b in sizes)
+    pairs = [(jnp.ones((rows, a)), jnp.ones((a, b))) for a, b in sizes]
+    tensors = [(torch.ones(rows, a), torch.ones(a, b)) for a, b in sizes]
+    for name, function in (
+      ('xla', lambda p=pairs: jax.block_until_ready(multiply(p))),
+      ('torch', lambda t=tensors: [x @ w for x, w in t]),
+    ):
+      function()
+      best = max(best, (flops / min(seconds(function) for _ in range(5)), name))
+  return best
+
+
+def floor_flops(cfg: models.TransformerConfig, name: str, differ_from: int) -> float:
+  """The matrix products of what patches change: causal attention's included."""
+  weights = 4 * cfg.width * cfg.heads * cfg.head_dim + 2 * cfg.width * cfg.mlp_width
+  total = 0.0
+  for layer in range(cfg.layers):
+    places = [differ_from] * cfg.heads
+    if name == 'resid_pre':
+      places = list(range(differ_from, LENGTH))
+    for place in places:
+      rows = range(place, LENGTH)
+      keys = sum(2 * cfg.heads * cfg.head_dim * (row + 1) for row in rows)
+      total += (cfg.layers - layer) * (weights * len(rows) + keys) + 2 * cfg.width
+  return 2.0 * PROMPTS * total
+
+
+def measure(setting: Setting, lens: Lens, name: str, rounds: int) -> dict[str, Any]:
+  """All times of one sweep, in seconds."""
+  found: dict[str, Any] = {}
+
+  def theirs() -> None:
+    found['theirs'] = lens.run(name)
+
+  first = seconds(lambda: found.update(ours=setting.ours(name)))
+  lens_time = seconds(theirs)
+  scale = float(np.abs(found['theirs']).max())
+  error = float(np.abs(found['ours'] - found['theirs']).max())
+  if not error <= 1e-3 * max(scale, 1):
+    raise AssertionError(f'{name}: values differ by {error} of {scale}.')
+  times = {'transformer_lens': lens_time, 'first_call': first}
+  kinds = {'positions': {}, 'layers': {'restart': 'layers'}}
+  for kind, options in kinds.items():
+    setting.ours(name, **options)
+    times[kind] = min(
+      seconds(lambda o=options: setting.ours(name, **o)) for _ in range(rounds)
+    )
+  # Every layer costs the same if nothing is restarted: a third of them will do.
+  part = {'restart': 'none', 'at': {'layer': range(0, setting.cfg.layers, 3)}}
+  setting.ours(name, **part)
+  times['none'] = 3 * seconds(lambda: setting.ours(name, **part))
+  rate, by = rate_of_products(setting.cfg)
+  floor = floor_flops(setting.cfg, name, DIFFER.value) / rate
+  return times | {'floor': floor, 'rate': rate, 'by': by, 'error': error}
+
+
+def show(name: str, found: dict[str, Any]) -> None:
+  """Prints one sweep."""
+  print(f'\n{name}: largest difference from TransformerLens {found["error"]:.1e}')
+  for kind in ('transformer_lens', 'none', 'layers', 'positions', 'first_call'):
+    print(f'{kind:>18} {found[kind]:8.2f} s')
+  print(f'{"floor":>18} {found["floor"]:8.2f} s at {found["rate"] / 1e9:.0f} GFLOP/s')
+  whole = found['none']
+  print(
+    f'ratio {found["transformer_lens"] / found["positions"]:.1f} '
+    f'(with compilation {found["transformer_lens"] / found["first_call"]:.1f}); '
+    f'share of the floor {found["floor"] / found["positions"]:.2f}; saved by restarts '
+    f'in layers {1 - found["layers"] / whole:.0%}, in positions another '
+    f'{(found["layers"] - found["positions"]) / whole:.0%}'
+  )
+
+
+def main(argv: list[str]) -> None:
+  """Prints the table."""
+  del argv
+  warnings.simplefilter('ignore')  # Those of other libraries, as what they log.
+  if not flags.FLAGS['verbosity'].present:
+    logging.set_verbosity(logging.WARNING)
+  load = os.getloadavg()[0]
+  setting = Setting(QUICK.value, DIFFER.value)
+  lens = Lens(setting)
+  threads = lens.choose_threads()
+  print(f'{os.cpu_count()} cores, load {load:.1f}; TransformerLens: {threads} threads')
+  record: dict[str, Any] = {}
+  for name in SWEEPS:
+    record[name] = measure(setting, lens, name, ROUNDS.value)
+    show(name, record[name])
+  ratios = {
+    f'ratio_{name}': found['transformer_lens'] / found['positions']
+    for name, found in record.items()
+  }
+  floors = sum(found['floor'] for found in record.values())
+  ratios['floor_share'] = floors / sum(found['positions'] for found in record.values())
+  if JSON.value:
+    about = {'jax': jax.__version__, 'cores': os.cpu_count(), 'load': load}
+    about |= {'threads': threads, 'differ_from': DIFFER.value}
+    about |= {'chunk_bytes': worlds.CHUNK_BYTES}
+    with open(JSON.value, 'w', encoding='utf-8') as file:
+      json.dump(ratios | {'about': about, 'seconds': record}, file, indent=2)
+
+
+if __name__ == '__main__':
+  app.run(main)

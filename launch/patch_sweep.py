@@ -1,0 +1,188 @@
+"""Patches activations over grids and writes what each one does to the answer.
+
+    python launch/patch_sweep.py --config=configs/sweeps/induction.py --workdir=DIR
+
+`DIR/NAME.npz` gets each sweep (`circuits.SweepResult.load` reads it), `sweeps.json` the
+same as numbers with the runs' metrics and the largest effects, `report.html` a page
+with the pictures. Run again, it goes on behind the last chunk that is finished, however
+it was ended; Ctrl-C or SIGTERM end it behind one.
+
+Any setting can be changed: `--config.pairs.pairs=64 --config.model=DIR`.
+"""
+
+from collections.abc import Callable
+import json
+import pathlib
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+import numpy as np
+
+import interp_jax
+from interp_jax import circuits, report, sharding, tasks
+from interp_jax.training import signals
+
+CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'Configuration file, for example configs/sweeps/induction.py.'
+)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+flags.mark_flag_as_required('config')
+
+DIRECTIONS = ('denoising', 'noising')
+METRICS = {
+  'logit_difference': lambda pairs: circuits.logit_difference(
+    pairs.correct, pairs.wrong
+  ),
+  'log_probability': lambda pairs: circuits.log_probability(pairs.correct),
+}
+
+
+def make_pairs(values: dict[str, Any], tokenizer: Any, seed: int) -> tasks.Pairs:
+  """The pairs of prompts that a configuration names."""
+  given = dict(values)
+  kind = given.pop('kind')
+  if kind == 'variable':
+    return tasks.variable_pairs(tokenizer, seed=seed, **given)
+  if kind != 'induction':
+    known = ('induction', 'variable')
+    raise ValueError(interp_jax.core.unknown('kind of pairs', kind, known))
+  return tasks.induction_pairs(
+    given.pop('pairs'), tokenizer.vocab_size, tokenizer.bos_id, seed=seed, **given
+  )
+
+
+def chosen(kind: str, name: str, allowed: Any) -> Any:
+  """What stands under a name, or the name itself."""
+  if name not in allowed:
+    raise ValueError(interp_jax.core.unknown(kind, name, allowed))
+  return allowed[name] if isinstance(allowed, dict) else name
+
+
+def run(
+  config: dict[str, Any], workdir: pathlib.Path, should_stop: Callable[[], bool]
+) -> tuple[tasks.Pairs, dict[str, circuits.SweepResult], Any]:
+  """Sweeps, or goes on doing so.
+
+  Raises:
+    Stopped: if it was told to stop.
+  """
+  model, params, tokenizer = interp_jax.load(config['model'])
+  pairs = make_pairs(config['pairs'], tokenizer, config['seed'])
+  base, source = pairs.corrupted, pairs.clean
+  if chosen('direction', config['direction'], DIRECTIONS) == 'noising':
+    base, source = source, base
+  if config['source'] != 'pairs':
+    source = config['source']
+  metric = chosen('metric', config['metric'], METRICS)(pairs)
+  mesh = sharding.make_mesh(model=config['mesh']['model'])
+  params = sharding.place(mesh, sharding.TRANSFORMER_RULES, params)
+  results = {}
+  for name, (site, *over) in config['sweeps'].items():
+    results[name] = circuits.sweep(
+      model,
+      params,
+      base,
+      source,
+      site,
+      over,
+      metric=metric,
+      logit_positions=np.array([base.shape[1] - 1]),
+      mesh=mesh,
+      workdir=workdir / 'worlds' / name,
+      should_stop=should_stop,
+    )
+    results[name].save(workdir / f'{name}.npz')
+  return pairs, results, tokenizer
+
+
+def numbers(config: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+  """The results as JSON types."""
+  out = {}
+  for name, result in results.items():
+    known = bool(np.isfinite(result.source).all())
+    out[name] = {
+      'sites': list(result.sites),
+      'axes': list(result.axes),
+      'coordinates': {axis: list(at) for axis, at in result.coordinates.items()},
+      'base': float(result.base),
+      'source': float(result.source) if known else None,
+      'values': result.values.tolist(),
+      'top': result.top(5) if known else None,
+    }
+  return {'config': config, 'sweeps': out}
+
+
+def page(
+  config: dict[str, Any], pairs: tasks.Pairs, results: dict[str, Any], tokenizer: Any
+) -> report.Page:
+  """A page with a map of each sweep."""
+  tokens = tokenizer.token_strings(pairs.clean[0].tolist())
+  sections = [section(name, result, tokens) for name, result in results.items()]
+  first = next(iter(results.values()))
+  tiles = [report.Tile(f'{float(first.base):.3f}', 'base run', config['metric'])]
+  if np.isfinite(first.source).all():
+    value = f'{float(first.source):.3f}'
+    tiles.append(report.Tile(value, 'source run', config['metric']))
+  lead = (
+    f'{pairs.description}. {len(pairs)} pairs, {config["model"]}, '
+    f'{config["direction"]}; put in the place of activations: {config["source"]}.',
+  )
+  return report.Page('Activation patching', lead, sections, tiles)
+
+
+def section(name: str, result: circuits.SweepResult, tokens: Any) -> report.Section:
+  """The map of a sweep over two axes; of more, the mean over the others."""
+  known = bool(np.isfinite(result.source).all())
+  values = result.effect if known else result.values - result.base
+  if values.ndim > 2:
+    values = values.mean(tuple(range(2, values.ndim)))
+  values = values if values.ndim == 2 else values[None]
+  rows, columns = ('', *result.axes)[-2:] if len(result.axes) < 2 else result.axes[:2]
+  by_token = columns == 'position' and values.shape[1] == len(tokens)
+  labels = tokens if by_token else [str(i) for i in range(values.shape[1])]
+  said = 'share of the way to the source run' if known else 'change of the metric'
+  picture = report.heat_map(
+    values,
+    [str(i) for i in range(len(values))],
+    labels,
+    row_name=rows,
+    column_name=columns,
+    value_name=said,
+    tokens=by_token,
+  )
+  place = np.unravel_index(np.abs(values).argmax(), values.shape)
+  largest = f'{values[place]:.2f} at {rows} {place[0]}, {columns} {place[1]}'
+  caption = f'{", ".join(result.sites)}: {said}. Largest: {largest}.'
+  return report.Section(
+    name, (), [report.figure(picture, alt=caption, caption=caption)]
+  )
+
+
+def main(argv: list[str]) -> None:
+  """Sweeps and writes the results."""
+  del argv
+  if not flags.FLAGS['verbosity'].present:
+    logging.set_verbosity(logging.WARNING)
+  workdir = pathlib.Path(WORKDIR.value)
+  workdir.mkdir(parents=True, exist_ok=True)
+  config = CONFIG.value.to_dict()
+  with signals.catch_interrupts() as interrupted:
+    try:
+      pairs, results, tokenizer = run(config, workdir, lambda: interrupted.requested)
+    except circuits.Stopped as stopped:
+      print(f'Stopped: {stopped}. Run again to go on.')
+      return
+  (workdir / 'sweeps.json').write_text(json.dumps(numbers(config, results), indent=2))
+  report.write(page(config, pairs, results, tokenizer), workdir / 'report.html')
+  for name, result in results.items():
+    values = result.values
+    print(f'{name}: {values.size} points, {values.min():.3f} to {values.max():.3f}')
+    if np.isfinite(result.source).all():
+      for point, effect in result.top(3):
+        print(f'  {effect:+.3f} at {point}')
+  print(f'{workdir / "report.html"}')
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -3,8 +3,8 @@
 The first is `layer_20/width_16k/average_l0_71/params.npz`, keys `W_enc` or `w_enc`; the
 second `.../layer_20_width_16k_l0_big/params.safetensors` with an optional config.json,
 and for cross-layer transcoders a `layer_3_....safetensors` of each layer. `b_dec` is
-not subtracted from inputs. What files do not say, the names of the folders do: keep them,
-or give `site=` and `layer=`.
+not subtracted from inputs. What files do not say, the names of the folders do: keep
+them, or give `site=` and `layer=`.
 
 Dictionaries of the embedding were trained on embeddings divided by the root of the
 width, and are read for embeddings as the model has them. Those of attention read all

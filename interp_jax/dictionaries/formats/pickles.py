@@ -166,7 +166,7 @@ class _Machine:
   def run(self, program: bytes) -> Any:
     """The object that the program leaves; raises ValueError if it may not run."""
     try:
-      for name, argument in _instructions(program):
+      for name, argument in _instructions(program, self._archive.file):
         if name == 'STOP':
           return _plain(self._stack.pop(), self._archive.file)
         if name in _CONSTANTS:
@@ -274,7 +274,10 @@ class _Machine:
       raise self._refused('attributes of something that is not a dict')
 
   def _storage(self, argument: Any) -> None:
-    kind, name, key, _, count = self._stack.pop()
+    reference = self._stack.pop()
+    if not isinstance(reference, tuple) or len(reference) != 5:
+      raise self._refused(f'the reference {reference!r}')
+    kind, name, key, _, count = reference
     if kind != 'storage' or not isinstance(name, _Name) or not str(key).isdecimal():
       raise self._refused(f'the reference {(kind, name, key)!r}')
     dtype = STORAGES[name.text.removeprefix('torch ')]
@@ -290,6 +293,8 @@ class _Machine:
       raise self._refused('a tensor without a storage')
     shape = tuple(map(_natural, shape))
     strides = tuple(map(_natural, strides))
+    if len(strides) != len(shape):
+      raise TypeError(f'strides {strides} of shape {shape}')
     count = math.prod(shape)
     last = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if count and (count > storage.count or _natural(offset) + last >= storage.count):
@@ -351,10 +356,13 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
 }
 
 
-def _instructions(program: bytes) -> Iterator[tuple[str, Any]]:
+def _instructions(program: bytes, file: pathlib.Path) -> Iterator[tuple[str, Any]]:
   """The program's instructions; raises ValueError where one is cut off."""
-  for opcode, argument, _ in pickletools.genops(io.BytesIO(program)):
-    yield opcode.name, argument
+  try:
+    for opcode, argument, _ in pickletools.genops(io.BytesIO(program)):
+      yield opcode.name, argument
+  except ValueError as error:
+    raise ValueError(f'{file} is damaged or cut off: {error}.') from error
 
 
 def _natural(number: Any) -> int:

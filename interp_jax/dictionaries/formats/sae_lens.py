@@ -77,6 +77,7 @@ _NORMALIZE = {
   'constant_norm_rescale': 'constant_norm',
   'expected_average_only_in': 'none',
 }
+_VERSIONS = ('sae_lens_version', 'sae_lens_training_version')
 # What training checkpoints have beyond; it changes nothing of what is computed.
 # fmt: off
 _OF_TRAINING = (
@@ -106,7 +107,7 @@ def read(path: pathlib.Path, facts: Facts) -> Found:
   metadata = metadata_of(
     'sae_lens', raw, about.take('model_name'), about.take('context_size')
   )
-  fields.ignore('dtype', 'device', *_OF_TRAINING)
+  fields.ignore('dtype', 'device', *_VERSIONS, *_OF_TRAINING)
   architecture = fields.need('architecture')
   scale = _input_scale(path, fields, facts)
   others = sae_lens_others.READERS
@@ -350,9 +351,8 @@ def _architecture(config: DictionaryConfig) -> str:
     kind = (type(activation), wiring.use_skip)
     if kind in kinds:
       return kinds[kind]
-  elif isinstance(wiring, Autoencoder):
-    if activation.name in _PLAIN:
-      return _PLAIN[activation.name]
+  elif isinstance(wiring, Autoencoder) and activation.name in _PLAIN:
+    return _PLAIN[activation.name]
   hint = (
     ' Its codes depend on the batch: write the exported dictionary of a training run, '
     'a JumpReLU.'

@@ -56,9 +56,8 @@ def read(path: pathlib.Path, facts: Facts) -> Found:
   """An autoencoder or a transcoder, with a skip connection or without."""
   fields = Fields.read(path / CONFIG)
   width = fields.need('d_in')
-  features = fields.take('num_latents', 0) or width * fields.take(
-    'expansion_factor', 32
-  )
+  expanded = width * fields.take('expansion_factor', 32)
+  features = fields.take('num_latents', 0) or expanded
   activation = fields.choose('activation', _ACTIVATIONS, 'topk')(fields.take('k', 32))
   skip = fields.take('skip_connection', False)
   transcode = fields.take('transcode', False)

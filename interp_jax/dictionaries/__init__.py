@@ -49,8 +49,6 @@ from interp_jax.dictionaries.detection import (
 )
 from interp_jax.dictionaries.dictionary import (
   Dictionary,
-  load,
-  load_metadata,
   save,
 )
 from interp_jax.dictionaries.end_to_end import train_end_to_end
@@ -64,6 +62,13 @@ from interp_jax.dictionaries.features import (
   clearest,
   promoted_tokens,
   strongest_examples,
+)
+from interp_jax.dictionaries.formats import (
+  FORMATS,
+  load,
+  load_all,
+  load_metadata,
+  save_as,
 )
 from interp_jax.dictionaries.geometry import (
   Alikeness,
@@ -136,6 +141,9 @@ from interp_jax.dictionaries.sweep import (
   grid,
   train_sweep,
 )
+from interp_jax.dictionaries.temporal import (
+  TemporalAutoencoder,
+)
 from interp_jax.dictionaries.trainer import TrainResult, dictionary_rules, train
 from interp_jax.dictionaries.wiring import (
   Autoencoder,
@@ -148,6 +156,7 @@ from interp_jax.dictionaries.wirings import (
 
 __all__ = [
   'ACTIVATIONS',
+  'FORMATS',
   'L0',
   'L1',
   'TERMS',
@@ -190,6 +199,7 @@ __all__ = [
   'SquaredError',
   'SweepOfDictionaries',
   'Tanh',
+  'TemporalAutoencoder',
   'TopK',
   'TrainResult',
   'TrainerConfig',
@@ -213,6 +223,7 @@ __all__ = [
   'init_params',
   'init_state',
   'load',
+  'load_all',
   'load_metadata',
   'log10_density',
   'make_step',
@@ -225,6 +236,7 @@ __all__ = [
   'recovered',
   'sample_of',
   'save',
+  'save_as',
   'split',
   'strongest_examples',
   'terms_from_dict',

@@ -24,6 +24,11 @@ def check(config: DictionaryConfig, trainer: TrainerConfig) -> None:
   ):
     if given not in allowed:
       raise ValueError(unknown(kind, given, allowed))
+  if config.normalize != 'none':
+    raise ValueError(
+      f'normalize={config.normalize!r} is for dictionaries of other libraries, and '
+      'nothing trains with it. TrainerConfig.init scales the inputs instead.'
+    )
   names = [term.name for term in trainer.objective]
   if len(set(names)) < len(names):
     raise ValueError(f'The terms are {names}: name each once.')

@@ -8,6 +8,7 @@ from interp_jax.core import unknown
 from interp_jax.dictionaries import activation as activations
 from interp_jax.dictionaries import wirings
 from interp_jax.dictionaries.activation import Activation, TopK
+from interp_jax.dictionaries.normalize import NORMALIZATIONS
 from interp_jax.dictionaries.wiring import Autoencoder
 from interp_jax.dictionaries.wirings import Wiring
 
@@ -26,6 +27,11 @@ class DictionaryConfig:
     layer: The layer of the site.
     out_site: The site that it writes, where it is not the one that it reads.
     out_layer: The layer of that site.
+    normalize: What is done to each input before anything else, and undone to the
+      output, one of `normalize.NORMALIZATIONS`. Nothing here trains with it, other
+      libraries do: `TrainerConfig` scales by one number and folds it into the weights.
+    joins_heads: Whether the D of an input are all heads' one after the other, so that
+      activations `[..., H, K]` are read as `[..., H K]`.
   """
 
   width: int
@@ -36,11 +42,22 @@ class DictionaryConfig:
   layer: int | None = None
   out_site: str | None = None
   out_layer: int | None = None
+  normalize: str = 'none'
+  joins_heads: bool = False
 
   def __post_init__(self) -> None:
     for name in ('width', 'features'):
       if getattr(self, name) < 1:
         raise ValueError(f'{name}={getattr(self, name)}: it must be at least 1.')
+    if self.normalize not in NORMALIZATIONS:
+      raise ValueError(unknown('normalize', self.normalize, NORMALIZATIONS))
+    if not isinstance(self.wiring, Autoencoder):
+      for name, off in (('normalize', 'none'), ('joins_heads', False)):
+        if getattr(self, name) != off:
+          raise ValueError(
+            f'{name}={getattr(self, name)!r} of a {self.wiring.name}: only an '
+            f"autoencoder's output is in its input's units. Leave it at {off!r}."
+          )
     self.wiring.check(self.width)
     self.activation.check(self.features)
 

@@ -21,18 +21,20 @@ class CrossLayerTranscoder:
   """Stands in for the MLPs of all layers at once (Ameisen et al. 2025).
 
       codes_l = act(x_l W_enc_l + b_enc_l)
-      output_m = sum_{l <= m} codes_l W_dec_{l,m} + b_dec_m
+      output_m = sum_{l <= m} codes_l W_dec_{l,m} + b_dec_m (+ x_m W_skip_m)
 
   Inputs are what the MLPs of the layers read, `[L, D]`, outputs what they write. The
   parameters are `W_enc [L, D, F]`, `b_dec [L, D]` and, since early layers write to more
   layers than late ones, a decoder for each layer that codes come from: `W_dec['l']`,
-  `[F, L - l, D]`.
+  `[F, L - l, D]`; with a skip connection (Gemma Scope 2) also `W_skip [L, D, D]`.
 
   Attributes:
     layers: `L`.
+    use_skip: Whether each layer has a skip connection.
   """
 
   layers: int = 2
+  use_skip: bool = False
   name: ClassVar[str] = 'cross_layer'
 
   @property
@@ -64,11 +66,12 @@ class CrossLayerTranscoder:
   def shapes(self, width: int, features: int) -> dict[str, Any]:
     """The shape of each weight; the activation's parameters have shape `C`."""
     L = self.layers
-    return {
+    shapes = {
       'W_enc': (L, width, features),
       'W_dec': {str(layer): (features, L - layer, width) for layer in range(L)},
       'b_dec': (L, width),
     }
+    return shapes | ({'W_skip': (L, width, width)} if self.use_skip else {})
 
   def project(
     self,
@@ -146,8 +149,8 @@ class CrossLayerTranscoder:
     return total
 
   def skip(self, params: Params, x: Float[Array, 'B L D']) -> Any:
-    """There is no skip connection."""
-    return 0.0
+    """What skip connections add to the output; 0 without any."""
+    return jnp.einsum('bld,ldm->blm', x, params['W_skip']) if self.use_skip else 0.0
 
   def norms(self, params: Params) -> Float[Array, 'L F']:
     """The norm of all that a feature writes, over the layers it writes to."""
@@ -159,6 +162,9 @@ class CrossLayerTranscoder:
     W_dec = {
       name: W / scale['outputs'][int(name) :] for name, W in params['W_dec'].items()
     }
+    if self.use_skip:
+      ratio = scale['inputs'] / scale['outputs']
+      params = params | {'W_skip': params['W_skip'] * ratio[:, None]}
     return params | {
       'W_enc': params['W_enc'] * scale['inputs'][:, :, None],
       'W_dec': W_dec,

@@ -4,7 +4,8 @@
     codes = dictionary.encode(acts['resid_post'][2])          # [B, T, F]
     edits = {'resid_post': Splice(dictionary, layer=2)}       # splice it in
 
-It reads raw activations: any normalisation of training is folded into its weights.
+It reads raw activations: any normalisation of training is folded into its weights, but
+for what other libraries compute of each input anew (`DictionaryConfig.normalize`).
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from interp_jax.dictionaries import kernels, wirings
 from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.codes import Codes, SparseCodes
 from interp_jax.dictionaries.config import DictionaryConfig
+from interp_jax.dictionaries.normalize import normalized
 from interp_jax.edits import register_callable
 
 FORMAT = 'interp_jax.dictionary/1'
@@ -52,7 +54,7 @@ class Dictionary:
 
     Args:
       x: Activations `[..., *in]`: `[..., D]`, or `[..., S, D]` and `[..., L, D]` for
-        dictionaries that read several.
+        dictionaries that read several, or `[..., H, K]` for ones that join heads.
 
     Returns:
       Codes `[..., F]`, or `[..., L, F]` for a cross-layer transcoder.
@@ -97,36 +99,54 @@ class Dictionary:
     shape = (*self._batch(x), *self.config.code_shape[:-1], k)
     return values.reshape(shape), indices.reshape(shape)
 
-  def decode(self, codes: Float[Array | np.ndarray, '...']) -> Float[Array, '...']:
-    """The output of dense codes, without a skip connection: that reads the inputs."""
+  def decode(
+    self,
+    codes: Float[Array | np.ndarray, '...'],
+    like: Float[Array | np.ndarray, '...'] | None = None,
+  ) -> Float[Array, '...']:
+    """The output of dense codes, without a skip connection: that reads the inputs.
+
+    Args:
+      codes: Codes, as `encode` gives them.
+      like: The activations that they are codes of. A dictionary that normalizes its
+        inputs needs them: their mean and norm are not in the codes.
+
+    Returns:
+      The output `[..., *out]`.
+
+    Raises:
+      ValueError: if the dictionary normalizes and `like` is missing.
+    """
     shape = self.config.code_shape
     batch = codes.shape[: codes.ndim - len(shape)]
     flat = jnp.asarray(codes).reshape(-1, *shape)
-    out = self.config.wiring.decode(self._arrays, flat, len(flat))
+    out = self._decoded(flat, len(flat), Plan(), like)
     return out.reshape(*batch, *self.config.out_shape)
 
   def decode_sparse(
     self,
     values: Float[Array | np.ndarray, '...'],
     indices: Int[Array | np.ndarray, '...'],
+    like: Float[Array | np.ndarray, '...'] | None = None,
   ) -> Float[Array, '...']:
-    """The output of sparse codes, as `encode_sparse` gives them."""
+    """The output of sparse codes, as `encode_sparse` gives them; see `decode`."""
     lead, k = self.config.code_shape[:-1], values.shape[-1]
     batch = values.shape[: values.ndim - 1 - len(lead)]
     shape = (-1, *lead, k)
     codes = SparseCodes(
       jnp.asarray(values).reshape(shape), jnp.asarray(indices).reshape(shape)
     )
-    out = self.config.wiring.decode(self._arrays, codes, len(codes.values), _plan())
+    out = self._decoded(codes, len(codes.values), _plan(), like)
     return out.reshape(*batch, *self.config.out_shape)
 
   def __call__(self, x: Float[Array | np.ndarray, '...']) -> Float[Array, '...']:
     """The output for activations: codes decoded, and what a skip connection adds."""
     params, wiring = self._arrays, self.config.wiring
     rows = self._rows(x)
-    out = wiring.decode(params, self._encoded(x), len(rows), _plan())
+    out = self._decoded(self._encoded(x), len(rows), _plan(), x)
     out = out + wiring.skip(params, rows)
-    return out.astype(x.dtype).reshape(*self._batch(x), *self.config.out_shape)
+    shape = (*self._batch(x), *self.config.out_shape)
+    return out.astype(x.dtype).reshape(x.shape if self._has_heads(x) else shape)
 
   def norms(self) -> Float[Array, '*C']:
     """The norm of what each feature writes, which weighs it in L1: see the wiring."""
@@ -134,10 +154,29 @@ class Dictionary:
 
   def _encoded(self, x: Array | np.ndarray) -> Codes:
     """Codes `[B, *C]`, sparse where the activation fixes how many are active."""
+    rows = normalized(self.config.normalize, self._rows(x)).rows
     encoded = self.config.activation.encode(
-      self.config.wiring, self._arrays, self._rows(x), _plan()
+      self.config.wiring, self._arrays, rows, _plan()
     )
     return encoded.codes
+
+  def _decoded(
+    self, codes: Codes, batch: int, plan: Plan, like: Array | np.ndarray | None
+  ) -> Array:
+    """The output `[B, *out]` of codes, in the units of the activations."""
+    out = self.config.wiring.decode(self._arrays, codes, batch, plan)
+    if self.config.normalize == 'none':
+      return out
+    if like is None:
+      raise ValueError(
+        f'decode: the dictionary normalizes its inputs ({self.config.normalize}), and '
+        'the output is in their units. Pass them: decode(codes, like=x).'
+      )
+    return normalized(self.config.normalize, self._rows(like)).restore(out)
+
+  def _has_heads(self, x: Array | np.ndarray) -> bool:
+    """Whether activations are `[..., H, K]`, to be read as one axis."""
+    return self.config.joins_heads and x.shape[-1] != self.config.width
 
   def _count(self, x: Array | np.ndarray) -> int:
     """How many inputs there are."""
@@ -145,7 +184,8 @@ class Dictionary:
 
   def _batch(self, x: Array | np.ndarray) -> tuple[int, ...]:
     """The axes of activations that are not of one input."""
-    return tuple(x.shape[: x.ndim - len(self.config.in_shape)])
+    own = 2 if self._has_heads(x) else len(self.config.in_shape)
+    return tuple(x.shape[: x.ndim - own])
 
   @property
   def _arrays(self) -> dict[str, Any]:
@@ -155,10 +195,15 @@ class Dictionary:
   def _rows(self, x: Array | np.ndarray) -> Array:
     """The activations as `[B, *in]` in the parameters' dtype, checked."""
     shape = self.config.in_shape
-    if tuple(x.shape[-len(shape) :]) != shape:
+    if self._has_heads(x):
+      fits = x.ndim > 1 and math.prod(x.shape[-2:]) == self.config.width
+    else:
+      fits = tuple(x.shape[-len(shape) :]) == shape
+    if not fits:
+      heads = ', or heads [H, K] of that size' if self.config.joins_heads else ''
       raise ValueError(
-        f'A dictionary that reads {list(shape)} was given activations of shape '
-        f'{tuple(x.shape)}; the last axes must be {list(shape)}.'
+        f'A dictionary that reads {list(shape)}{heads} was given activations of shape '
+        f'{tuple(x.shape)}; the last axes must be {list(shape)}{heads}.'
       )
     dtype = jnp.promote_types(x.dtype, self.params['b_dec'].dtype)
     return jnp.asarray(x, dtype).reshape(-1, *shape)

@@ -104,6 +104,10 @@ from interp_jax.dictionaries.objective import (
   Tanh,
   terms_from_dict,
 )
+from interp_jax.dictionaries.recipes import (
+  RECIPES,
+  recipe,
+)
 from interp_jax.dictionaries.recovered import (
   Recovered,
   recovered,
@@ -144,6 +148,7 @@ __all__ = [
   'ACTIVATIONS',
   'L0',
   'L1',
+  'RECIPES',
   'TERMS',
   'WIRINGS',
   'AbsTopK',
@@ -212,6 +217,7 @@ __all__ = [
   'measure',
   'neighbours',
   'promoted_tokens',
+  'recipe',
   'recovered',
   'sample_of',
   'save',

@@ -265,7 +265,7 @@ class BatchTopK(_Activation):
     since: Steps before the running threshold starts.
   """
 
-  k: float = 32
+  k: int | float = 32
   rate: float = 0.01
   by_norm: bool = False
   from_zero: bool = False

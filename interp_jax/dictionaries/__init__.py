@@ -53,6 +53,7 @@ from interp_jax.dictionaries.dictionary import (
   load_metadata,
   save,
 )
+from interp_jax.dictionaries.end_to_end import train_end_to_end
 from interp_jax.dictionaries.export import (
   export_params,
   fold_norms,
@@ -95,6 +96,7 @@ from interp_jax.dictionaries.objective import (
   L1,
   TERMS,
   AuxK,
+  EndToEnd,
   GateReconstruction,
   Lp,
   Matryoshka,
@@ -103,6 +105,11 @@ from interp_jax.dictionaries.objective import (
   SquaredError,
   Tanh,
   terms_from_dict,
+)
+from interp_jax.dictionaries.on_store import (
+  array_names,
+  sample_of,
+  train_on_store,
 )
 from interp_jax.dictionaries.recipes import (
   RECIPES,
@@ -128,13 +135,12 @@ from interp_jax.dictionaries.step import (
   init_state,
   make_step,
 )
-from interp_jax.dictionaries.trainer import (
-  TrainResult,
-  dictionary_rules,
-  sample_of,
-  train,
-  train_on_store,
+from interp_jax.dictionaries.sweep import (
+  SweepOfDictionaries,
+  grid,
+  train_sweep,
 )
+from interp_jax.dictionaries.trainer import TrainResult, dictionary_rules, train
 from interp_jax.dictionaries.wiring import (
   Autoencoder,
   Crosscoder,
@@ -166,6 +172,7 @@ __all__ = [
   'Dictionary',
   'DictionaryConfig',
   'DictionaryState',
+  'EndToEnd',
   'Examples',
   'GateReconstruction',
   'Gated',
@@ -186,11 +193,13 @@ __all__ = [
   'Resample',
   'SparseCodes',
   'SquaredError',
+  'SweepOfDictionaries',
   'Tanh',
   'TopK',
   'TrainResult',
   'TrainerConfig',
   'Transcoder',
+  'array_names',
   'check',
   'clarity',
   'clearest',
@@ -205,6 +214,7 @@ __all__ = [
   'export_params',
   'fold_norms',
   'geometric_median',
+  'grid',
   'init_params',
   'init_state',
   'load',
@@ -225,6 +235,8 @@ __all__ = [
   'strongest_examples',
   'terms_from_dict',
   'train',
+  'train_end_to_end',
   'train_on_store',
+  'train_sweep',
   'uniqueness',
 ]

@@ -7,6 +7,7 @@ several. Everything that is not refused trains.
 from interp_jax.core import unknown
 from interp_jax.dictionaries.activation import Gated, JumpReLU, ReLU
 from interp_jax.dictionaries.config import DictionaryConfig
+from interp_jax.dictionaries.objective import L1, Tanh
 from interp_jax.dictionaries.settings import DTYPES, OPTIMIZERS, TrainerConfig
 
 
@@ -35,6 +36,11 @@ def check(config: DictionaryConfig, trainer: TrainerConfig) -> None:
         f'Resampling and optimizer={trainer.optimizer!r}: an average over the steps '
         "would keep what dead features were. Use 'adam'."
       )
+  if 'end_to_end' in names and trainer.microbatches > 1:
+    raise ValueError(
+      'The term end_to_end is of whole sequences and cannot be taken in microbatches. '
+      'Set microbatches=1, and a smaller batch_size.'
+    )
   _check_sparsity(config, set(names))
   _check_norm(config, trainer)
   if getattr(config.wiring, 'tied', False):
@@ -74,8 +80,13 @@ def _check_norm(config: DictionaryConfig, trainer: TrainerConfig) -> None:
         'Set unit_norm=False.'
       )
     return
+  if trainer.init.decoder == 'zero' and getattr(config.activation, 'by_norm', False):
+    raise ValueError(
+      f'The activation {config.activation.name!r} with by_norm=True and init.decoder='
+      "'zero': times norms of 0 all features are equal. Set by_norm=False."
+    )
   for term in trainer.objective:
-    if term.name in ('l1', 'tanh') and not term.by_norm:
+    if isinstance(term, L1 | Tanh) and not term.by_norm:
       raise ValueError(
         f'The term {term.name} with by_norm=False and unit_norm=False is evaded by '
         'small codes and a large decoder. Set one of them to True.'

@@ -24,6 +24,8 @@ class DictionaryConfig:
     wiring: What it reads and writes.
     site: The site whose activations it reads; None where there is no model.
     layer: The layer of the site.
+    out_site: The site that it writes, where it is not the one that it reads.
+    out_layer: The layer of that site.
   """
 
   width: int
@@ -32,6 +34,8 @@ class DictionaryConfig:
   wiring: Wiring = Autoencoder()  # noqa: RUF009, it is frozen
   site: str | None = None
   layer: int | None = None
+  out_site: str | None = None
+  out_layer: int | None = None
 
   def __post_init__(self) -> None:
     for name in ('width', 'features'):
@@ -54,6 +58,18 @@ class DictionaryConfig:
   def code_shape(self) -> tuple[int, ...]:
     """`C`, the shape of the codes of an example: `(F,)` or `(L, F)`."""
     return self.wiring.codes_of(self.features)
+
+  @property
+  def reads(self) -> tuple[str | None, int | None]:
+    """Site and layer of the inputs."""
+    return self.site, self.layer
+
+  @property
+  def writes(self) -> tuple[str | None, int | None]:
+    """Site and layer of the outputs."""
+    if self.out_site is None:
+      return self.reads
+    return self.out_site, self.layer if self.out_layer is None else self.out_layer
 
   def shapes(self) -> dict[str, Any]:
     """The shape of every parameter, by name."""

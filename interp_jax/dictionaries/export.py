@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from interp_jax.dictionaries.activation import BatchTopK, JumpReLU
+from interp_jax.dictionaries.activation import BatchTopK, JumpReLU, TopK
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.dictionary import Dictionary
 
@@ -27,11 +27,12 @@ def export_params(
     The dictionary. BatchTopK becomes JumpReLU with that threshold; where features were
     chosen by their codes times norms, these are folded into the weights.
   """
-  if getattr(config.activation, 'by_norm', False):
+  activation = config.activation
+  if isinstance(activation, TopK | BatchTopK) and activation.by_norm:
     params = fold_norms(config, params)
-    plain = dataclasses.replace(config.activation, by_norm=False)
-    config = dataclasses.replace(config, activation=plain)
-  if isinstance(config.activation, BatchTopK):
+    activation = dataclasses.replace(activation, by_norm=False)
+    config = dataclasses.replace(config, activation=activation)
+  if isinstance(activation, BatchTopK):
     params = params | {'threshold': jnp.full(config.code_shape, least)}
     config = dataclasses.replace(config, activation=JumpReLU())
   params = config.wiring.fold_scale(params, config.activation, scale)

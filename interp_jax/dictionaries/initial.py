@@ -11,6 +11,7 @@ from jaxtyping import Float
 import numpy as np
 
 from interp_jax.core import unknown
+from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.config import DictionaryConfig
 
 CENTERS = ('mean', 'geometric_median', 'zero')
@@ -206,7 +207,8 @@ def init_params(
     params['W_skip'] = jnp.zeros(shapes['W_skip'])
   if init.centered:
     center = jnp.asarray(scale.inputs * scale.input_center, jnp.float32)
-    bias = -config.wiring.project(params, center[None])[0]
+    none = jnp.zeros(config.code_shape)
+    bias = -config.wiring.project(params, center[None], none, Plan())[0]
     params |= {name: bias for name in BIASES if name in params}
   return params
 

@@ -1,6 +1,6 @@
 """One step of training: what changes, how it is updated and what is logged of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import math
 from typing import Any
 
@@ -20,6 +20,9 @@ from interp_jax.dictionaries.dictionary import Dictionary
 from interp_jax.dictionaries.export import export_params
 from interp_jax.dictionaries.resample import resample
 from interp_jax.dictionaries.settings import TrainerConfig
+
+Source = Callable[[Any], tuple[Array, Array, Any]]
+"""Batch → inputs `[B, *in]`, targets `[B, *out]`, and what terms read beside them."""
 
 
 @flax.struct.dataclass
@@ -149,6 +152,7 @@ def make_step(
   plan: Plan,
   rate: Any = None,
   seed: Any = None,
+  source: Source = split_batch,
 ) -> training.StepFn:
   """The step, not yet compiled: `(state, batch) -> (state, metrics)`.
 
@@ -162,6 +166,7 @@ def make_step(
     plan: How to compute.
     rate: The learning rate, if not the trainer's.
     seed: Of what is drawn in a step, if not the trainer's.
+    source: Batch → inputs, targets, context: a model's forward pass, say.
   """
   optimizer = make_optimizer(trainer, rate)
   terms, dead_after = trainer.objective, dead_after_of(trainer)
@@ -172,6 +177,7 @@ def make_step(
     known = {
       'key': jax.random.fold_in(root, state.step),
       'states': state.terms,
+      'scale': state.scale,
       'context': context,
     }
     params, inputs = jax.tree.map(_to(trainer.compute_dtype), (params, inputs))
@@ -193,7 +199,7 @@ def make_step(
       'loss': total,
       **parts,
       'fvu': _batch_fvu(forward),
-      'l0': jnp.mean(codes_lib.active(forward.codes)),
+      'l0': jnp.mean(codes_lib.active(forward.codes, forward.batch)),
     }
     seen = {
       'fired': codes_lib.fired(forward.codes, config.code_shape).astype(jnp.float32),
@@ -203,7 +209,7 @@ def make_step(
     return total, {'logged': logged, 'seen': seen}
 
   def step(state: DictionaryState, batch: Any) -> tuple[DictionaryState, dict]:
-    inputs, targets, context = split_batch(batch)
+    inputs, targets, context = source(batch)
     examples = inputs.shape[0]
     inputs = _wide(inputs) * state.scale['inputs']
     targets = _wide(targets) * state.scale['outputs']
@@ -215,7 +221,7 @@ def make_step(
       trainer.microbatches,
     )
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params: Any = optax.apply_updates(state.params, updates)
     seen = aux['seen']
     idle = count_idle(state.idle, seen['fired'] > 0, examples)
     if trainer.resample is not None:
@@ -269,9 +275,11 @@ def count_idle(idle: Array, active: Array, examples: int) -> Array:
 def dead_after_of(trainer: TrainerConfig) -> int:
   """Examples without activity after which a feature counts as dead."""
   for part in (*trainer.objective, trainer.resample):
-    if getattr(part, 'dead_after', -1) > 0:
-      return part.dead_after
-  return max(1, trainer.steps * trainer.batch_size // 10)
+    dead_after = getattr(part, 'dead_after', -1)
+    if dead_after > 0:
+      return dead_after
+  tenth = trainer.steps * trainer.batch_size // 10
+  return min(max(1, tenth), np.iinfo(np.int32).max)  # Counters are int32.
 
 
 def _least(forward: objective.Forward) -> Float[Array, '']:
@@ -281,9 +289,10 @@ def _least(forward: objective.Forward) -> Float[Array, '']:
   """
   if not isinstance(forward.config.activation, BatchTopK):
     return jnp.zeros(())
-  values = forward.codes
+  values = codes_lib.values_of(forward.codes)
   if forward.config.activation.by_norm:
-    values = values * forward.config.wiring.norms(forward.params)
+    norms = forward.config.wiring.norms(forward.params)
+    values = values * codes_lib.per_feature(forward.codes, norms)
   return jnp.min(jnp.where(values > 0, values, jnp.inf)).astype(jnp.float32)
 
 

@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 import numpy as np
 
@@ -19,7 +19,6 @@ from interp_jax.dictionaries import combinations, initial, kernels, metrics
 from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.dictionary import Dictionary
-from interp_jax.dictionaries.rows import Arranged, arrange
 from interp_jax.dictionaries.settings import TrainerConfig
 from interp_jax.dictionaries.step import (
   DictionaryState,
@@ -28,7 +27,6 @@ from interp_jax.dictionaries.step import (
   make_step,
 )
 from interp_jax.sharding import MODEL, Rules, shardings
-from interp_jax.store import Reader
 
 # Inputs that are their own targets, or a mapping with `inputs` and `targets`.
 Rows = Any
@@ -126,122 +124,20 @@ def train(
     batches,
     loop_config(trainer),
     workdir,
-    evaluate=_evaluator(config, held_out),
+    evaluate=evaluator(config, held_out, mesh),
     place=functools.partial(training.place_batch, mesh=mesh),
     notes={'dictionary': config.to_dict(), 'trainer': trainer.settings},
     sinks=sinks,
     progress=progress,
   )
-  dictionary = export(config, result.state)
+  dictionary = whole(export(config, result.state), mesh)
   scores = {} if held_out is None else score(dictionary, held_out)
   return TrainResult(dictionary, result.state, scores, result.finished, result.seconds)
 
 
-def train_on_store(
-  config: DictionaryConfig,
-  trainer: TrainerConfig,
-  reader: Reader,
-  workdir: str | os.PathLike[str],
-  *,
-  inputs: Sequence[str] | str | None = None,
-  targets: Sequence[str] | str = (),
-  sample_rows: int = 16_384,
-  **options: Any,
-) -> TrainResult:
-  """Trains on the rows of a dataset, shuffled anew in every epoch.
-
-  Args:
-    config: What the dictionary computes.
-    trainer: How it is trained; its seed is also that of the order of rows.
-    reader: The dataset.
-    workdir: As in `train`.
-    inputs: Which arrays of the dataset it reads: several for crosscoders and
-      cross-layer transcoders, in the order of sources or layers; None for the only one.
-    targets: Which arrays it writes, where they are not those that it reads.
-    sample_rows: How many rows, spread over the dataset, to measure the centre and the
-      scale on.
-    **options: Further arguments of `train`.
-
-  Returns:
-    As `train`.
-
-  Raises:
-    ValueError: as `train`, and if the batch does not divide over the processes.
-  """
-  processes = jax.process_count()
-  if trainer.batch_size % processes:
-    raise ValueError(
-      f'batch_size={trainer.batch_size} does not divide over {processes} processes.'
-    )
-  inputs, targets = array_names(reader, inputs, targets)
-  batches = reader.batches(
-    trainer.batch_size // processes,
-    trainer.seed,
-    arrays=(*inputs, *targets),
-    process_index=jax.process_index(),
-    process_count=processes,
-  )
-  try:
-    sample = sample_of(reader, sample_rows, inputs, targets)
-    arranged = Arranged(batches, inputs, targets)
-    return train(config, trainer, arranged, sample, workdir, **options)
-  finally:
-    batches.close()
-
-
-def array_names(
-  reader: Reader, inputs: Sequence[str] | str | None, targets: Sequence[str] | str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-  """Names of arrays as tuples.
-
-  Raises:
-    ValueError: if no input is named and the dataset has several arrays.
-  """
-  as_names = lambda given: (given,) if isinstance(given, str) else tuple(given)
-  if inputs is None:
-    if len(reader.names) > 1:
-      raise ValueError(
-        f'The dataset has the arrays {list(reader.names)}: name those that the '
-        'dictionary reads (inputs) and writes (targets).'
-      )
-    inputs = reader.names
-  return as_names(inputs), as_names(targets)
-
-
-def sample_of(
-  reader: Reader,
-  rows: int,
-  inputs: Sequence[str] | str | None = None,
-  targets: Sequence[str] | str = (),
-  pieces: int = 16,
-) -> Rows:
-  """Some rows from all over a dataset, float32: `pieces` runs of neighbours.
-
-  Args:
-    reader: The dataset.
-    rows: How many rows.
-    inputs: As in `train_on_store`.
-    targets: As in `train_on_store`.
-    pieces: How many runs.
-  """
-  inputs, targets = array_names(reader, inputs, targets)
-  taken = {name: _some(reader, rows, name, pieces) for name in (*inputs, *targets)}
-  return arrange(taken, inputs, targets)
-
-
-def _some(reader: Reader, rows: int, array: str, pieces: int) -> np.ndarray:
-  total = len(reader)
-  if rows >= total:
-    return np.asarray(reader.numpy(array), np.float32)
-  size = max(rows // pieces, 1)
-  starts = np.linspace(0, total - size, min(pieces, rows)).astype(int)
-  parts = [reader.numpy(array, int(s), int(s) + size) for s in starts]
-  return np.concatenate(parts).astype(np.float32)
-
-
 def plan_of(trainer: TrainerConfig, mesh: Mesh | None) -> Plan:
   """How the steps are computed on some devices."""
-  return Plan(kernels.resolve(trainer.impl, 1 if mesh is None else mesh.size), mesh)
+  return Plan(kernels.resolve(trainer.impl), mesh)
 
 
 def loop_config(trainer: TrainerConfig) -> training.LoopConfig:
@@ -266,13 +162,23 @@ def score(dictionary: Dictionary, rows: Rows) -> dict[str, float | int]:
   return metrics.evaluate(dictionary, batches).to_dict()
 
 
-def _evaluator(
-  config: DictionaryConfig, held_out: Rows | None
+def whole(dictionary: Dictionary, mesh: Mesh | None) -> Dictionary:
+  """A dictionary that each of several processes holds whole, to measure and save it."""
+  if mesh is None or jax.process_count() == 1:
+    return dictionary
+  everywhere = NamedSharding(mesh, P())
+  gathered = jax.jit(lambda tree: tree, out_shardings=everywhere)(dictionary)
+  return jax.tree.map(lambda leaf: leaf.addressable_data(0), gathered)
+
+
+def evaluator(
+  config: DictionaryConfig, held_out: Rows | None, mesh: Mesh | None = None
 ) -> Callable[[Any], dict[str, float | int]] | None:
+  """Held-out rows → state → metrics; None where there are no rows."""
   if held_out is None:
     return None
   check_rows(config, held_out, 'held_out')
-  return lambda state: score(export(config, state), held_out)
+  return lambda state: score(whole(export(config, state), mesh), held_out)
 
 
 def as_pair(rows: Rows) -> tuple[np.ndarray, np.ndarray | None]:

@@ -110,6 +110,7 @@ def compile_step(
   mesh: Mesh | None = None,
   state_sharding: Any = None,
   donate: bool = True,
+  batch_sharding: Any = None,
 ) -> StepFn:
   """Compiles any step function, for trainers whose step is not plain descent.
 
@@ -118,15 +119,19 @@ def compile_step(
     mesh: devices to run on. Without one, JAX's default device.
     state_sharding: as in `make_train_step`.
     donate: as in `make_train_step`.
+    batch_sharding: a sharding, or a pytree of them that is a prefix of the batch. By
+      default rows are split over the mesh's `data` axis.
   """
   donated = (0,) if donate else ()
   if mesh is None:
     return jax.jit(step, donate_argnums=donated)
   replicated = NamedSharding(mesh, PartitionSpec())
   state_sharding = replicated if state_sharding is None else state_sharding
+  if batch_sharding is None:
+    batch_sharding = NamedSharding(mesh, PartitionSpec(DATA))
   return jax.jit(
     step,
-    in_shardings=(state_sharding, NamedSharding(mesh, PartitionSpec(DATA))),
+    in_shardings=(state_sharding, batch_sharding),
     out_shardings=(state_sharding, replicated),
     donate_argnums=donated,
   )

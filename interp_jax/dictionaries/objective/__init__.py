@@ -8,6 +8,7 @@ everything is a mean over examples.
 
 from interp_jax.dictionaries.objective.annealing import Lp
 from interp_jax.dictionaries.objective.auxiliary import AuxK, GateReconstruction
+from interp_jax.dictionaries.objective.end_to_end import EndToEnd, ModelSource
 from interp_jax.dictionaries.objective.forward import Forward, run, spread, sum_squares
 from interp_jax.dictionaries.objective.reconstruction import (
   Matryoshka,
@@ -32,10 +33,12 @@ __all__ = [
   'L1',
   'TERMS',
   'AuxK',
+  'EndToEnd',
   'Forward',
   'GateReconstruction',
   'Lp',
   'Matryoshka',
+  'ModelSource',
   'MultiTopK',
   'PreActivation',
   'SquaredError',

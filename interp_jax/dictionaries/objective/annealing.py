@@ -10,7 +10,7 @@ import numpy as np
 
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward
-from interp_jax.dictionaries.objective.term import Term, ramp
+from interp_jax.dictionaries.objective.term import Scalar, Term, ramp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Lp(Term):
     warmup: Steps over which the weight rises from 0.
   """
 
-  coefficient: float = 0.1
+  coefficient: Scalar = 0.1
   start: int = 15_000
   end: int = 30_000
   first: float = 1.0
@@ -74,10 +74,10 @@ class Lp(Term):
     return strength * self._norm(forward, p)
 
   def _norm(self, forward: Forward, p: Any) -> Float[Array, '']:
-    values = forward.sizes.reshape(forward.sizes.shape[0], -1)
+    values = forward.sizes
     # The power's derivative is infinite at 0, where no feature is active.
     powers = jnp.where(values > 0, jnp.where(values > 0, values, 1) ** p, p == 0)
-    total = jnp.sum(powers, -1)
+    total = forward.per_example(powers)
     if self.root:
       some = jnp.where(total > 0, total, 1)
       total = jnp.where(total > 0, some ** (1 / jnp.maximum(p, 1e-6)), 0)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from interp_jax.dictionaries import codes as codes_lib
-from interp_jax.dictionaries.activation import Encoded, Plan
+from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.codes import Codes
 from interp_jax.dictionaries.config import DictionaryConfig
 
@@ -29,6 +29,7 @@ class Forward:
     step: int32 scalar, the number of updates made.
     key: A PRNG key of this step.
     states: Term → its state.
+    scale: The factors of inputs and targets, or None.
     context: What comes with a batch beside inputs and targets, or None.
     plan: How it is computed.
   """
@@ -37,12 +38,13 @@ class Forward:
   params: Any
   inputs: Any
   targets: Any
-  encoded: Encoded
+  encoded: Any
   outputs: Any
   idle: Any
   step: Any
   key: Any = None
   states: Any = dataclasses.field(default_factory=dict)
+  scale: Any = None
   context: Any = None
   plan: Plan = dataclasses.field(default=Plan(), metadata={'static': True})
 
@@ -60,6 +62,15 @@ class Forward:
   def penalized(self) -> Codes:
     """What sparsity is asked of: the codes, or the gate of gated activations."""
     return self.codes if self.encoded.gate is None else self.encoded.gate
+
+  @property
+  def batch(self) -> int:
+    """The number of examples."""
+    return self.inputs.shape[0]
+
+  def per_example(self, values: Array) -> Float[Array, ' B']:
+    """The sum over an example of numbers laid out as the values of `penalized`."""
+    return codes_lib.per_example(self.penalized, values, self.batch)
 
   @property
   def sizes(self) -> Array:
@@ -107,8 +118,11 @@ def run(
   """
   wiring = config.wiring
   encoded = config.activation.encode(wiring, params, inputs, plan)
-  outputs = wiring.decode(params, encoded.codes, plan) + wiring.skip(params, inputs)
+  batch = inputs.shape[0]
+  outputs = wiring.decode(params, encoded.codes, batch, plan, encoded.needed)
+  outputs = outputs + wiring.skip(params, inputs)
   targets = inputs if targets is None else targets
+  plan = dataclasses.replace(plan, limit=None)  # Codes are made; static from here on.
   return Forward(
     config, params, inputs, targets, encoded, outputs, idle, step, plan=plan, **known
   )

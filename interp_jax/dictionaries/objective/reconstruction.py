@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from interp_jax.core import unknown
+from interp_jax.dictionaries import codes as codes_lib
 from interp_jax.dictionaries.activation import BatchTopK, TopK
-from interp_jax.dictionaries.codes import SparseCodes
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward, spread, sum_squares
-from interp_jax.dictionaries.objective.term import Term
+from interp_jax.dictionaries.objective.term import Scalar, Term
 
 DIVISORS = ('examples', 'variance')
 
@@ -28,7 +28,7 @@ class SquaredError(Term):
       (sparsify).
   """
 
-  coefficient: float = 1.0
+  coefficient: Scalar = 1.0
   over: str = 'examples'
   name: ClassVar[str] = 'mse'
 
@@ -64,7 +64,7 @@ class Matryoshka(Term):
   prefixes: tuple[int, ...] = ()
   sampled: int = 0
   exponent: float = 0.5
-  coefficient: float = 1.0
+  coefficient: Scalar = 1.0
   name: ClassVar[str] = 'matryoshka'
 
   def check(self, config: DictionaryConfig) -> None:
@@ -86,7 +86,7 @@ class Matryoshka(Term):
       widths = self._draw(forward.key, F)
       errors = jax.lax.map(lambda width: _error_of(forward, width), widths)
       return self.coefficient * jnp.sum(errors)
-    if isinstance(forward.codes, SparseCodes) or forward.codes.ndim > 2:
+    if not isinstance(forward.codes, jax.Array) or forward.codes.ndim > 2:
       errors = [_error_of(forward, width) for width in self.prefixes]
     else:
       errors = self._nested(forward)
@@ -159,7 +159,7 @@ class MultiTopK(Term):
       plan = dataclasses.replace(plan, limit=self.factor * plan.limit)
     read = jax.lax.stop_gradient(params) if self.gradients == 'decoder' else params
     codes = more.encode(wiring, read, forward.inputs, plan).codes
-    output = wiring.decode(params, codes, plan)
+    output = wiring.decode(params, codes, forward.batch, plan)
     output = output + wiring.skip(params, forward.inputs)
     value = sum_squares(forward.targets - output)
     if self.over == 'variance':
@@ -169,11 +169,7 @@ class MultiTopK(Term):
 
 def _error_of(forward: Forward, width: Any) -> Float[Array, '']:
   """The squared error of the first features."""
-  params, wiring, codes = forward.params, forward.config.wiring, forward.codes
-  if isinstance(codes, SparseCodes):
-    inside = codes.indices < width
-    part = SparseCodes(jnp.where(inside, codes.values, 0), codes.indices)
-  else:
-    part = jnp.where(jnp.arange(codes.shape[-1]) < width, codes, 0)
-  output = wiring.decode(params, part, forward.plan)
+  params, wiring = forward.params, forward.config.wiring
+  part = codes_lib.first_features(forward.codes, width)
+  output = wiring.decode(params, part, forward.batch, forward.plan)
   return sum_squares(forward.targets - output - wiring.skip(params, forward.inputs))

@@ -10,6 +10,9 @@ from jaxtyping import Array, Float
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward
 
+Scalar = float | int | jax.Array
+"""A number of a term; in a sweep, where members differ in it, a traced one."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Term:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from interp_jax.core import unknown
 from interp_jax.dictionaries.objective.annealing import Lp
 from interp_jax.dictionaries.objective.auxiliary import AuxK, GateReconstruction
+from interp_jax.dictionaries.objective.end_to_end import EndToEnd
 from interp_jax.dictionaries.objective.forward import Forward
 from interp_jax.dictionaries.objective.reconstruction import (
   Matryoshka,
@@ -32,6 +33,7 @@ TERMS: Mapping[str, type[Term]] = {
     PreActivation,
     AuxK,
     GateReconstruction,
+    EndToEnd,
   )
 }
 

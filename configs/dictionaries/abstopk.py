@@ -1,0 +1,26 @@
+"""Directions that are used both ways: the k largest in size (AbsTopK, 2510.00404).
+
+    python launch/train_dictionary.py --config=configs/dictionaries/abstopk.py \
+        --store=DIR --workdir=DIR
+
+MEASURED_abstopk
+"""
+
+import ml_collections
+
+from configs.dictionaries.common import common, only_in
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """The configuration.
+
+  Args:
+    arg: the variant: '' or 'quick'.
+
+  Raises:
+    ValueError: if there is no such variant.
+  """
+  dead_after = only_in(arg, 500, 100_000)
+  config = common(arg, {'auxk': {'dead_after': dead_after}})
+  config.dictionary.activation = {'name': 'abstopk', 'k': only_in(arg, 4, 32)}
+  return config

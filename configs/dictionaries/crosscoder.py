@@ -1,0 +1,28 @@
+"""A crosscoder of the residual stream behind all layers (Lindsey et al. 2024).
+
+    python launch/train_dictionary.py --config=configs/dictionaries/crosscoder.py \
+        --store=DIR --workdir=DIR
+
+The store needs them; `configs/harvest/layers.py` harvests them. MEASURED_crosscoder
+"""
+
+import ml_collections
+
+from configs.dictionaries.common import common, only_in
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """The configuration.
+
+  Args:
+    arg: the variant: '' or 'quick'.
+
+  Raises:
+    ValueError: if there is no such variant.
+  """
+  dead_after = only_in(arg, 500, 100_000)
+  config = common(arg, {'auxk': {'dead_after': dead_after}})
+  config.inputs = tuple(f'resid_post.{layer}' for layer in range(4))
+  config.dictionary.wiring = {'name': 'crosscoder', 'sources': 4}
+  config.dictionary.activation = {'name': 'batchtopk', 'k': only_in(arg, 4, 32)}
+  return config

@@ -1,0 +1,26 @@
+"""A gated dictionary (Rajamanoharan et al. 2024, 2404.16014).
+
+    python launch/train_dictionary.py --config=configs/dictionaries/gated.py \
+        --store=DIR --workdir=DIR
+
+MEASURED_gated
+"""
+
+import ml_collections
+
+from configs.dictionaries.common import common, only_in
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """The configuration.
+
+  Args:
+    arg: the variant: '' or 'quick'.
+
+  Raises:
+    ValueError: if there is no such variant.
+  """
+  warmup = only_in(arg, 4, 200)
+  config = common(arg, {'l1': {'coefficient': 1.0, 'warmup': warmup}, 'gate': {}})
+  config.dictionary.activation = {'name': 'gated'}
+  return config

@@ -1,0 +1,30 @@
+"""A Matryoshka dictionary: its first features alone reconstruct, too (2503.17547).
+
+    python launch/train_dictionary.py --config=configs/dictionaries/matryoshka.py \
+        --store=DIR --workdir=DIR
+
+MEASURED_matryoshka
+"""
+
+import ml_collections
+
+from configs.dictionaries.common import common, only_in
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """The configuration.
+
+  Args:
+    arg: the variant: '' or 'quick'.
+
+  Raises:
+    ValueError: if there is no such variant.
+  """
+  dead_after = only_in(arg, 500, 100_000)
+  prefixes = only_in(arg, (32, 64), (64, 128, 256, 512))
+  config = common(
+    arg,
+    {'matryoshka': {'prefixes': prefixes}, 'auxk': {'dead_after': dead_after}},
+  )
+  config.dictionary.activation = {'name': 'batchtopk', 'k': only_in(arg, 4, 32)}
+  return config

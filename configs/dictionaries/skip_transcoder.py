@@ -1,0 +1,29 @@
+"""A transcoder with a linear path beside its features (Paulo et al. 2025).
+
+    python launch/train_dictionary.py --config=configs/dictionaries/skip_transcoder.py \
+        --store=DIR --workdir=DIR
+
+The store needs both; `configs/harvest/mlp.py` harvests them. MEASURED_skip_transcoder
+"""
+
+import ml_collections
+
+from configs.dictionaries.common import common, only_in
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """The configuration.
+
+  Args:
+    arg: the variant: '' or 'quick'.
+
+  Raises:
+    ValueError: if there is no such variant.
+  """
+  dead_after = only_in(arg, 500, 100_000)
+  config = common(arg, {'auxk': {'dead_after': dead_after}})
+  config.inputs = ('ln2.normalized.1',)
+  config.targets = ('mlp_out.1',)
+  config.dictionary.wiring = {'name': 'transcoder', 'use_skip': True}
+  config.dictionary.activation = {'name': 'topk', 'k': only_in(arg, 4, 32)}
+  return config

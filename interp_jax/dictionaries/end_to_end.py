@@ -1,0 +1,121 @@
+"""Training through a model: batches of tokens, one forward pass, a term of its output.
+
+terms = (EndToEnd(kind='kl'), SquaredError(0.0))
+config = DictionaryConfig(width, features, site='resid_post', layer=1)
+result = train_end_to_end(config, trainer, model, params, token_batches, workdir)
+"""
+
+from collections.abc import Mapping
+import functools
+import os
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Int
+import numpy as np
+
+from interp_jax import training
+from interp_jax.core import Model
+from interp_jax.dictionaries import combinations, initial
+from interp_jax.dictionaries import trainer as trainer_lib
+from interp_jax.dictionaries.config import DictionaryConfig
+from interp_jax.dictionaries.objective import ModelSource
+from interp_jax.dictionaries.settings import TrainerConfig
+from interp_jax.dictionaries.step import export, init_state, make_step
+from interp_jax.sharding import DATA, shardings
+
+
+def train_end_to_end(
+  config: DictionaryConfig,
+  trainer: TrainerConfig,
+  model: Model,
+  params: Any,
+  batches: training.BatchIterator,
+  sample: Int[Array | np.ndarray, 'B T'],
+  workdir: str | os.PathLike[str],
+  *,
+  first: int = 1,
+  held_out: Any = None,
+  mesh: Mesh | None = None,
+  progress: bool = True,
+) -> trainer_lib.TrainResult:
+  """Trains a dictionary with the model in the loop, or goes on from a checkpoint.
+
+  Each step runs the model once as it is and once with the outputs spliced in.
+
+  Args:
+    config: What the dictionary computes, with the site and layer that it reads (and
+      writes).
+    trainer: How it is trained; `batch_size` is the number of activations of a step,
+      rows times `T - first`.
+    model: The model.
+    params: Its parameters; on a mesh they are on every device.
+    batches: Endless iterator of tokens `[B, T]`, whose position can be saved
+      (`ArrayBatches`).
+    sample: Tokens to measure the centre and the scale on.
+    workdir: As in `train`.
+    first: Positions before this one are neither trained on nor spliced.
+    held_out: Rows of activations to evaluate on, as in `train`.
+    mesh: Devices, as in `train`.
+    progress: Whether to show a progress bar.
+
+  Returns:
+    As `train`.
+
+  Raises:
+    ValueError: as `train`, and if the config names no place in the model.
+  """
+  if None in (*config.reads, *config.writes):
+    raise ValueError(
+      f'config reads {config.reads} and writes {config.writes}: give site and layer.'
+    )
+  combinations.check(config, trainer)
+  source = ModelSource(model, config.reads, config.writes, first)
+  rows = _sample(source, params, sample)
+  trainer_lib.check_rows(config, rows, 'sample')
+  scale = initial.measure(
+    rows['inputs'], trainer.center, trainer.normalize, rows['targets']
+  )
+  state = init_state(config, trainer, scale, sample=rows)
+  layout, batch_layout, everywhere = None, None, None
+  if mesh is not None:
+    layout = shardings(mesh, trainer_lib.dictionary_rules(config), state)
+    state = jax.device_put(state, layout)
+    everywhere = NamedSharding(mesh, P())
+    batch_layout = {'tokens': NamedSharding(mesh, P(DATA)), 'params': everywhere}
+  params = jax.device_put(params, everywhere)
+  step = make_step(config, trainer, trainer_lib.plan_of(trainer, mesh), source=source)
+  result = training.fit(
+    state,
+    training.compile_step(step, mesh, layout, batch_sharding=batch_layout),
+    batches,
+    trainer_lib.loop_config(trainer),
+    workdir,
+    evaluate=trainer_lib.evaluator(config, held_out, mesh),
+    place=functools.partial(_place, params, mesh),
+    notes={
+      'dictionary': config.to_dict(),
+      'trainer': trainer.settings,
+      'first': first,
+    },
+    progress=progress,
+  )
+  dictionary = trainer_lib.whole(export(config, result.state), mesh)
+  scores = {} if held_out is None else trainer_lib.score(dictionary, held_out)
+  return trainer_lib.TrainResult(
+    dictionary, result.state, scores, result.finished, result.seconds
+  )
+
+
+def _place(params: Any, mesh: Mesh | None, tokens: Any) -> Mapping[str, Any]:
+  """A batch on the devices, with the model's parameters, which are there already."""
+  return {'tokens': training.place_batch(tokens, mesh), 'params': params}
+
+
+def _sample(source: ModelSource, params: Any, tokens: Any) -> dict[str, np.ndarray]:
+  """Activations of the sample."""
+  rows = jax.jit(lambda batch: source(batch)[:2])
+  inputs, targets = rows({'tokens': tokens, 'params': params})
+  return {'inputs': np.asarray(inputs), 'targets': np.asarray(targets)}

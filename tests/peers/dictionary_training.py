@@ -142,7 +142,7 @@ def outcome(
     state.step,
     targets=jnp.asarray(targets, jnp.float32),
   )
-  l0 = float(codes.active(forward.codes).mean())
+  l0 = float(codes.active(forward.codes, forward.batch).mean())
   return Outcome(fvu(np.asarray(forward.outputs), targets), l0)
 
 

@@ -52,7 +52,7 @@ def _configs(
   **given: Any,
 ) -> Configs:
   """The configs, where nothing else is given: Adam, unit norm, untouched data."""
-  defaults = {
+  defaults: dict[str, Any] = {
     'steps': steps,
     'warmup': warmup_steps / steps,
     'decay': 0.0 if decay_start is None else (steps - decay_start) / steps,

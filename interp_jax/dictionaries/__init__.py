@@ -116,6 +116,10 @@ from interp_jax.dictionaries.on_store import (
   sample_of,
   train_on_store,
 )
+from interp_jax.dictionaries.recipes import (
+  RECIPES,
+  recipe,
+)
 from interp_jax.dictionaries.recovered import (
   Recovered,
   recovered,
@@ -159,6 +163,7 @@ __all__ = [
   'FORMATS',
   'L0',
   'L1',
+  'RECIPES',
   'TERMS',
   'WIRINGS',
   'AbsTopK',
@@ -233,6 +238,7 @@ __all__ = [
   'measure',
   'neighbours',
   'promoted_tokens',
+  'recipe',
   'recovered',
   'sample_of',
   'save',

@@ -87,7 +87,11 @@ def per_feature(codes: Codes, vector: Float[Array, '*C']) -> Array:
 
 
 def per_example(codes: Codes, values: Array, batch: int) -> Float[Array, ' B']:
-  """The sum over an example of numbers laid out as `values_of(codes)`."""
+  """The sum over an example of numbers laid out as `values_of(codes)`.
+
+  It is taken in float32 at least: bfloat16 cannot count beyond 256.
+  """
+  values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
   if isinstance(codes, Pairs):
     return jnp.zeros(batch, values.dtype).at[codes.rows].add(values)
   dtype = jnp.promote_types(values.dtype, jnp.float32)

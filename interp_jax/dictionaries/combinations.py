@@ -85,6 +85,11 @@ def _check_norm(config: DictionaryConfig, trainer: TrainerConfig) -> None:
         'Set unit_norm=False.'
       )
     return
+  if trainer.init.decoder == 'zero' and getattr(config.activation, 'by_norm', False):
+    raise ValueError(
+      f'The activation {config.activation.name!r} with by_norm=True and init.decoder='
+      "'zero': times norms of 0 all features are equal. Set by_norm=False."
+    )
   for term in trainer.objective:
     if isinstance(term, L1 | Tanh) and not term.by_norm:
       raise ValueError(

@@ -19,6 +19,7 @@ from interp_jax.dictionaries import (
 )
 from interp_jax.dictionaries import step as step_lib
 from interp_jax.sharding import make_mesh, shardings
+from tests.dictionaries.architectures import ARCHITECTURES
 from tests.dictionaries.planted import (
   ACTIVE,
   WIDTH,
@@ -91,6 +92,31 @@ def test_a_resumed_run_has_the_bits_of_one_never_stopped(planted, tmp_path):
     for name in ('whole', 'parts')
   ]
   assert logs[0]['step'] == logs[1]['step'] == settings.steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ARCHITECTURES)
+def test_every_architecture_resumes_with_the_same_bits(name, tmp_path):
+  architecture = ARCHITECTURES[name]
+  settings = architecture.settings(checkpoint_every=3)
+
+  def run_to_end(folder, batches):
+    return dictionaries.train(
+      architecture.config,
+      settings,
+      batches,
+      architecture.rows(),
+      folder,
+      progress=False,
+    )
+
+  whole = run_to_end(tmp_path / 'whole', architecture.batches())
+  with pytest.raises(KeyboardInterrupt):
+    run_to_end(tmp_path / 'parts', StopsAt(architecture.batches(), 7))
+  parts = run_to_end(tmp_path / 'parts', architecture.batches())
+  leaves = [jax.tree.leaves(result.state) for result in (whole, parts)]
+  for a, b in zip(*leaves, strict=True):
+    np.testing.assert_array_equal(a, b)
 
 
 class StopsAt:

@@ -18,6 +18,7 @@ from interp_jax.dictionaries.kernels.pairs import (
   batch_topk_mask,
   select_pairs,
 )
+from interp_jax.dictionaries.kernels.rows import borrow
 from interp_jax.dictionaries.kernels.topk import (
   decode_topk,
   dense_decode,
@@ -32,6 +33,7 @@ __all__ = [
   'IMPLS',
   'Pairs',
   'batch_topk_mask',
+  'borrow',
   'decode_active',
   'decode_topk',
   'dense_decode',

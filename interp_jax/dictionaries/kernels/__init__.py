@@ -16,14 +16,25 @@ from interp_jax.dictionaries.kernels.batch_topk import (
   sparse_decode_pairs,
   sparse_encode_batch,
 )
-from interp_jax.dictionaries.kernels.choice import IMPLS, resolve
-from interp_jax.dictionaries.kernels.largest import select, select_by_index
+from interp_jax.dictionaries.kernels.choice import (
+  IMPLS,
+  resolve,
+)
+from interp_jax.dictionaries.kernels.largest import (
+  select,
+  select_by_index,
+)
 from interp_jax.dictionaries.kernels.pairs import (
   Pairs,
   batch_topk_mask,
   select_pairs,
 )
-from interp_jax.dictionaries.kernels.sharded import largest_of_batch
+from interp_jax.dictionaries.kernels.rows import (
+  borrow,
+)
+from interp_jax.dictionaries.kernels.sharded import (
+  largest_of_batch,
+)
 from interp_jax.dictionaries.kernels.topk import (
   decode_topk,
   dense_decode,
@@ -38,6 +49,7 @@ __all__ = [
   'IMPLS',
   'Pairs',
   'batch_topk_mask',
+  'borrow',
   'decode_active',
   'decode_all',
   'decode_topk',

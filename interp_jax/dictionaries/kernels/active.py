@@ -21,45 +21,48 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from interp_jax.dictionaries.kernels import pairs as lists
+from interp_jax.dictionaries.kernels.largest import count_bits, words_of
 
 
-def _few(mask: Array, room: int) -> Array:
-  return jnp.sum(mask, dtype=jnp.int32) <= room * mask.shape[0]
+def _few(words: Array, room: int) -> Array:
+  return jnp.sum(count_bits(words)) <= room * words.shape[0]
 
 
 def _times(codes: Array, matrix: Array, room: int) -> Array:
   """`codes matrix`."""
+  words = words_of(codes != 0)
 
   def sparse() -> Array:
-    listed = lists.pairs_of(codes, room * codes.shape[0])
+    listed = lists.pairs_at(codes, words, room * codes.shape[0])
     return lists.decode_pairs(listed, matrix, codes.shape[0])
 
-  return jax.lax.cond(_few(codes != 0, room), sparse, lambda: codes @ matrix)
+  return jax.lax.cond(_few(words, room), sparse, lambda: codes @ matrix)
 
 
 def _transposed_times(codes: Array, vectors: Array, room: int) -> Array:
   """`codes^T vectors`."""
+  words = words_of(codes != 0)
 
   def sparse() -> Array:
-    listed = lists.pairs_of(codes, room * codes.shape[0])
+    listed = lists.pairs_at(codes, words, room * codes.shape[0])
     return lists.add_pairs(listed, vectors, codes.shape[1])
 
-  return jax.lax.cond(_few(codes != 0, room), sparse, lambda: codes.T @ vectors)
+  return jax.lax.cond(_few(words, room), sparse, lambda: codes.T @ vectors)
 
 
 def _times_where(needed: Array, vectors: Array, matrix: Array, room: int) -> Array:
   """`vectors matrix^T`, at least where it is needed; elsewhere that or 0."""
+  words = words_of(needed)
 
   def sparse() -> Array:
-    count = room * needed.shape[0]
-    row, feature, exists = lists.places(lists.words_of(needed), count)
+    row, feature, exists = lists.places(words, room * needed.shape[0])
     where = lists.Pairs(exists, row, feature)
     products = jnp.where(exists, lists.pair_products(vectors, where, matrix), 0)
     # What is filled in adds 0 to the first entry.
     zeros = jnp.zeros(needed.shape, products.dtype)
     return zeros.at[row, feature].add(products, mode='promise_in_bounds')
 
-  return jax.lax.cond(_few(needed, room), sparse, lambda: vectors @ matrix.T)
+  return jax.lax.cond(_few(words, room), sparse, lambda: vectors @ matrix.T)
 
 
 def _one_by_one(function: Callable[..., Any], room: int) -> Callable[..., Any]:

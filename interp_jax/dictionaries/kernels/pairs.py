@@ -64,9 +64,9 @@ def places(
   return jnp.where(exists, row, 0), jnp.where(exists, feature, 0), exists
 
 
-def pairs_of(codes: Float[Array, 'B F'], room: int) -> Pairs:
-  """The codes that are not 0, of which there must be at most `room`."""
-  row, feature, exists = places(words_of(codes != 0), room)
+def pairs_at(codes: Float[Array, 'B F'], words: UInt[Array, 'B W'], room: int) -> Pairs:
+  """The codes where bits are set, of which there must be at most `room`."""
+  row, feature, exists = places(words, room)
   # Behind the last, rows must not fall again.
   row = jnp.where(exists, row, codes.shape[0] - 1)
   return Pairs(jnp.where(exists, codes[row, feature], 0), row, feature)

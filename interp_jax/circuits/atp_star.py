@@ -24,7 +24,7 @@ from interp_jax.circuits.attribution import (
   gradient_and_gap,
   label,
 )
-from interp_jax.circuits.metrics import Metric, as_partial
+from interp_jax.circuits.metrics import Metric, as_pytree
 from interp_jax.circuits.worlds import output_shapes
 from interp_jax.core import Model, Tokens, get_site
 
@@ -67,7 +67,7 @@ def atp_star(
     ValueError: if the model has no such site, one layer only (GradDrop), tokens do not
       fit each other, or the metric is not a single number.
   """
-  clean, metric, sites = jnp.asarray(clean), as_partial(metric), tuple(sites)
+  clean, metric, sites = jnp.asarray(clean), as_pytree(metric), tuple(sites)
   fixed = tuple(site for site in ('q', 'k') if qk_fix and site in sites)
   needed = (*sites, *(('pattern', 'attn_scores') if fixed else ()))
   check_run(model, params, clean, corrupt, metric, needed, kwargs)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Int
 import numpy as np
 
 from interp_jax import edits as edits_lib
-from interp_jax.circuits.metrics import Metric, as_partial
+from interp_jax.circuits.metrics import Metric, as_pytree
 from interp_jax.circuits.worlds import output_shapes
 from interp_jax.core import Model, Tokens, get_site, unknown
 
@@ -88,7 +88,7 @@ def attribution_patching(
     ValueError: if the model has no such site, tokens do not fit each other, or the
       metric is not a single number.
   """
-  clean, metric, sites = jnp.asarray(clean), as_partial(metric), tuple(sites)
+  clean, metric, sites = jnp.asarray(clean), as_pytree(metric), tuple(sites)
   check_run(model, params, clean, corrupt, metric, sites, kwargs)
   acts = gradient_and_gap(model, sites, params, clean, corrupt, metric, kwargs)
   return {site: label(site, grad * gap, units) for site, (grad, gap, _) in acts.items()}

@@ -21,7 +21,7 @@ import numpy as np
 from interp_jax.circuits.graph import Graph, make_graph
 from interp_jax.circuits.metrics import (
   Metric,
-  as_partial,
+  as_pytree,
   kl_to,
   squared_error_to,
 )
@@ -154,8 +154,8 @@ def make_discovery(
   if loss is None:
     distance = squared_error_to if base.logits.shape[-1] == 1 else kl_to
     loss = distance(base.logits)
-  loss = as_partial(loss)
-  metric = loss if metric is None else as_partial(metric)
+  loss = as_pytree(loss)
+  metric = loss if metric is None else as_pytree(metric)
   other = ablation
   if isinstance(ablation, str):
     other = _other(model, params, corrupted, ablation, base, kwargs)

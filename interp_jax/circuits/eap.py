@@ -19,7 +19,7 @@ import numpy as np
 
 from interp_jax.circuits.edges import EdgeScores
 from interp_jax.circuits.graph import Graph, make_graph
-from interp_jax.circuits.metrics import Metric, as_partial
+from interp_jax.circuits.metrics import Metric, as_pytree
 from interp_jax.circuits.patched import Wiring, walk
 from interp_jax.core import Decomposable, Tokens, unknown
 
@@ -96,7 +96,7 @@ def edge_attribution(
   points = RULES[rule](steps) if isinstance(rule, str) else rule
   points = jnp.asarray(points, jnp.result_type(float))
   setup = _Setup(model, method, pooled, tokens)
-  args = (params, jnp.asarray(clean), jnp.asarray(corrupt), as_partial(metric))
+  args = (params, jnp.asarray(clean), jnp.asarray(corrupt), as_pytree(metric))
   values = _attribute(setup, *args, points, kwargs)
   graph = make_graph(model.cfg)
   return EdgeScores(graph, np.where(graph.edges, values, 0.0))

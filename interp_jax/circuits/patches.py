@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 
 from interp_jax.circuits.graph import Graph, make_graph
-from interp_jax.circuits.metrics import Metric, as_partial
+from interp_jax.circuits.metrics import Metric, as_pytree
 from interp_jax.circuits.patched import GraphRun, check_patch, run_patched
 from interp_jax.core import Decomposable, Tokens
 
@@ -79,7 +79,7 @@ def run_patches(
   starts = start_layers(graph, patches)
   order = np.argsort(-starts, kind='stable')
   size = chunk_length(len(patches), chunk, patch_bytes(graph, base))
-  shared = (params, as_partial(metric), tokens, other, base, kwargs)
+  shared = (params, as_pytree(metric), tokens, other, base, kwargs)
   out = []
   with tqdm.tqdm(total=len(patches), unit='patch', disable=not progress) as bar:
     for first in range(0, len(patches), size):

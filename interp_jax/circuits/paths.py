@@ -18,7 +18,7 @@ import numpy as np
 
 from interp_jax.circuits.eap import check_corrupt
 from interp_jax.circuits.graph import INPUT, LOGITS, Graph, make_graph, node_of
-from interp_jax.circuits.metrics import Metric, as_partial
+from interp_jax.circuits.metrics import Metric, as_pytree
 from interp_jax.circuits.patched import run_patched
 from interp_jax.circuits.patches import graph_run
 from interp_jax.core import Decomposable, Tokens
@@ -216,5 +216,5 @@ def _run(model, params, tokens, patch, other, kwargs):
 
 
 def _change(metric: Metric, after: jax.Array, before: jax.Array) -> np.ndarray:
-  metric = as_partial(metric)
+  metric = as_pytree(metric)
   return np.asarray(metric(after, {}) - metric(before, {}))

@@ -225,7 +225,7 @@ class Transformer(nn.Module):
     self, tokens: Any, token_types: Any, mask: Any
   ) -> tuple[jax.Array, Geometry, dict[str, jax.Array | None]]:
     """The stream before the layers, and what the layers need besides."""
-    batch, length = check_input(self.cfg, tokens, None, mask, token_types)
+    batch, length, _ = check_input(self.cfg, tokens, None, mask, token_types)
     positions = token_positions(mask, length)
     tap = Tap({})
     x = self._enter(tokens, token_types, None, positions, tap)

@@ -60,6 +60,14 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.patching.templates = ('loop', 'argument')  # Of `tasks.pairs.TEMPLATES`.
   config.patching.context = 24  # Tokens of the induction pairs.
 
+  config.circuit = ml_collections.ConfigDict()
+  config.circuit.steps = 10  # Of integrated gradients.
+  config.circuit.shares = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+  config.circuit.faithful = 0.85  # The circuit is the smallest that is so faithful.
+  config.circuit.rows = 32  # Rows of repeated random tokens to ablate it on.
+  config.circuit.periods = (16, 32)
+  config.circuit.draws = 10  # Sets of as many other edges.
+
   if arg == 'quick':
     config.harvest.tokens = 4096
     config.harvest.held_out_tokens = 1024
@@ -79,4 +87,9 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     config.patching.pairs = 4
     config.patching.templates = ('loop',)
     config.patching.context = 16
+    config.circuit.steps = 2
+    config.circuit.shares = (0.05, 0.2, 1.0)
+    config.circuit.rows = 4
+    config.circuit.periods = (5, 7)
+    config.circuit.draws = 2
   return config

@@ -295,6 +295,60 @@ def patch_stage(run: Run) -> Json:
   return result
 
 
+def circuit_stage(run: Run) -> Json:
+  """Finds the induction circuit, and what the model loses without it."""
+  values, pairs = run.config['circuit'], pair_sets(run)['induction']
+  question = circuits.make_discovery(
+    run.model,
+    run.params,
+    pairs.clean,
+    pairs.corrupted,
+    metric=circuits.logit_difference(pairs.correct, pairs.wrong),
+    logit_positions=[pairs.clean.shape[1] - 1],
+  )
+  scores = circuits.discover_edges(question, 'eap-ig-inputs', steps=values['steps'])
+  curve = circuits.faithfulness_curve(question, scores, values['shares'], how='greedy')
+  enough = np.flatnonzero(curve.faithfulness >= values['faithful'])
+  size = int(curve.edges[enough[0] if enough.size else -1])
+  total = int(question.graph.edges.sum())
+  circuit = circuits.select_circuit(scores, min(size, total // 2), 'greedy')
+  repeats = lenses.repeated_tokens(
+    values['rows'],
+    run.model.cfg.vocab_size,
+    run.tokenizer.bos_id,
+    periods=tuple(values['periods']),
+    seed=run.config['seed'],
+  )
+  regions = np.stack([repeats.first_copy[:, 1:], repeats.second_copy[:, 1:]])
+  ablation = circuits.ablate_edges(
+    run.model,
+    run.params,
+    repeats.tokens,
+    regions,
+    circuit,
+    draws=values['draws'],
+    seed=run.config['seed'],
+  )
+  graph = question.graph
+  return {
+    'total': total,
+    'edges': [
+      [graph.senders[s], graph.receivers[r], float(scores.values[r, s])]
+      for r, s in np.argwhere(circuit.edges)
+    ],
+    'curve': {
+      'shares': curve.shares.tolist(),
+      'edges': curve.edges.tolist(),
+      'faithfulness': curve.faithfulness.tolist(),
+      'cmd': curve.cmd,
+    },
+    'faithfulness': float(circuits.faithfulness(question, [circuit])[0]),
+    'intact': ablation.intact.tolist(),
+    'ablated': ablation.ablated.tolist(),
+    'controls': ablation.controls.tolist(),
+  }
+
+
 def report_stage(run: Run, results: dict[str, Json], seconds: dict[str, float]) -> Json:
   """Writes the page."""
   model = run.model.cfg.to_dict() | {
@@ -331,6 +385,7 @@ def summarize(run: Run, results: dict[str, Json], seconds: dict[str, float]) -> 
     'width': run.model.cfg.width,
     'clearest_features': [f['index'] for f in results['features']['features']],
     'patching': {k: report.top_effects(found) for k, found in results['patch'].items()},
+    'circuit': report.circuit_summary(results['circuit']),
     'evaluation': scores,
     'environment': environment(run),
     'config': run.config,
@@ -343,6 +398,7 @@ STAGES: dict[str, tuple[Callable[[Run], Json], tuple[str, ...]]] = {
   'evaluate': (evaluate_stage, ()),
   'features': (features_stage, ('features',)),
   'patch': (patch_stage, ('patching',)),
+  'circuit': (circuit_stage, ('circuit',)),
 }
 
 

@@ -60,6 +60,7 @@ from interp_jax.circuits.discovery import (
 from interp_jax.circuits.eap import (
   edge_attribution,
 )
+from interp_jax.circuits.edge_ablation import EdgeAblation, ablate_edges
 from interp_jax.circuits.edge_patching import (
   edge_patching,
 )
@@ -174,6 +175,7 @@ __all__ = [
   'Completeness',
   'Dictionary',
   'Discovery',
+  'EdgeAblation',
   'EdgeScores',
   'FaithfulnessCurve',
   'FeatureEdges',
@@ -195,6 +197,7 @@ __all__ = [
   'SweepResult',
   'TokenMetric',
   'Zero',
+  'ablate_edges',
   'acdc',
   'acdc_sweep',
   'agreement',

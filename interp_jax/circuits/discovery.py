@@ -149,6 +149,9 @@ def make_discovery(
       f'corrupted has shape {np.shape(corrupted)}, the clean tokens {tokens.shape}; '
       'they must be aligned, row by row and position by position.'
     )
+  for name in ('mask', 'logit_positions'):
+    if kwargs.get(name) is not None:
+      kwargs[name] = jnp.asarray(kwargs[name])
   graph = make_graph(model.cfg)
   base = graph_run(model, params, tokens, **kwargs)
   if loss is None:

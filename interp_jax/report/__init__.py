@@ -27,7 +27,7 @@ from interp_jax.report.html import (
 )
 from interp_jax.report.labels import axis_labels, visible
 from interp_jax.report.patching import PatchingView, patching_blocks
-from interp_jax.report.quickstart import quickstart_page, top_effects
+from interp_jax.report.quickstart import circuit_summary, quickstart_page, top_effects
 from interp_jax.report.svg import to_png, to_svg
 from interp_jax.report.tables import duration, number, pairs, percent, table
 from interp_jax.report.tour import Tour, tour_page
@@ -43,6 +43,7 @@ __all__ = [
   'axis_labels',
   'chips',
   'circuit_picture',
+  'circuit_summary',
   'curves',
   'definitions',
   'duration',

@@ -11,6 +11,7 @@ import numpy as np
 
 from interp_jax.report import html
 from interp_jax.report.cards import FeatureCard
+from interp_jax.report.circuit_section import CircuitView
 from interp_jax.report.contexts import window
 from interp_jax.report.patching import PatchingView
 from interp_jax.report.tour import Tour, tour_page
@@ -88,6 +89,7 @@ def quickstart_page(
     features=[feature_view(found) for found in results['features']['features']],
     ranking=RANKING,
     patching=[patching_view(*item) for item in results['patch'].items()],
+    circuit=circuit_view(results['circuit']),
     seconds=seconds,
     setup=environment,
   )
@@ -126,6 +128,40 @@ def patching_view(name: str, found: Json, site: str = 'resid_pre') -> PatchingVi
     labels=labels,
     site=site,
   )
+
+
+def circuit_view(found: Json) -> CircuitView:
+  """A view for the page, out of what the circuit stage left."""
+  return CircuitView(
+    edges=[(sender, receiver, score) for sender, receiver, score in found['edges']],
+    total=found['total'],
+    faithfulness=found['faithfulness'],
+    curve=(found['curve']['shares'], found['curve']['faithfulness']),
+    losses={
+      'the whole model': found['intact'],
+      'without the circuit': found['ablated'],
+      'without as many other edges (mean)': np.mean(found['controls'], 0).tolist(),
+      'without as many other edges (worst)': np.max(found['controls'], 0).tolist(),
+    },
+  )
+
+
+def circuit_summary(found: Json) -> dict[str, Any]:
+  """The numbers of the circuit stage, for a summary.
+
+  `gain` is the loss on the first copy of repeated tokens less that on the second, in
+  nats: what the context is worth.
+  """
+  gain = lambda losses: float(losses[0] - losses[1])
+  return {
+    'edges': len(found['edges']),
+    'total': found['total'],
+    'faithfulness': found['faithfulness'],
+    'cmd': found['curve']['cmd'],
+    'gain': gain(found['intact']),
+    'gain_without_circuit': gain(found['ablated']),
+    'gain_without_others': gain(np.mean(found['controls'], 0)),
+  }
 
 
 def feature_view(found: Json) -> FeatureCard:

@@ -14,6 +14,7 @@ import numpy as np
 
 from interp_jax.report import figures, html, tables
 from interp_jax.report.cards import FeatureCard, feature_card
+from interp_jax.report.circuit_section import CircuitView, circuit_section
 from interp_jax.report.glossary import glossary
 from interp_jax.report.patching import PatchingView, patching_blocks
 from interp_jax.report.tables import duration, number, percent
@@ -37,6 +38,7 @@ class Tour:
     features: the features to show, clearest first.
     ranking: in a sentence, what `clearest` means.
     patching: one view per kind of text pair.
+    circuit: the circuit of one of these kinds, and what it is worth.
     seconds: stage -> seconds of work.
     setup: name -> value: versions, seed, sizes, command.
   """
@@ -50,6 +52,7 @@ class Tour:
   features: Sequence[FeatureCard]
   ranking: str
   patching: Sequence[PatchingView]
+  circuit: CircuitView
   seconds: Mapping[str, Number]
   setup: Mapping[str, Any]
 
@@ -74,6 +77,7 @@ def tour_page(tour: Tour) -> html.Page:
       _evaluation_section(tour),
       _features_section(tour),
       _patching_section(tour),
+      circuit_section(tour.circuit),
       _words_section(),
       _setup_section(tour),
     ),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from interp_jax import report
+from interp_jax.report.circuit_section import CircuitView
 from interp_jax.report.glossary import WORDS
 
 VOID = {'meta', 'img', 'br', 'wbr', 'link', 'input', 'hr'}
@@ -95,6 +96,13 @@ def a_tour(evil=EVIL):
     features=[card],
     ranking=evil,
     patching=[view],
+    circuit=CircuitView(
+      edges=[('input', 'a0.h1<k>', 0.5), ('a0.h1', 'logits', -1.0)],
+      total=30,
+      faithfulness=0.9,
+      curve=([0.1, 1.0], [0.9, 1.0]),
+      losses={evil: [3.0, 1.0], 'without the circuit': [3.0, 2.9]},
+    ),
     seconds={'harvest': 1.0, 'train': 2.0},
     setup={'command': evil},
   )
@@ -132,7 +140,7 @@ def test_nothing_is_loaded_from_elsewhere(page):
 def test_every_picture_has_an_alt_text(page):
   parsed = outline(page)
   pictures = [(t, a) for t, a in parsed.elements if t in ('svg', 'img')]
-  assert len(pictures) == 5
+  assert len(pictures) == 7
   for tag, attributes in pictures:
     said = attributes.get('alt') if tag == 'img' else attributes.get('aria-label')
     assert said

@@ -62,8 +62,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
   config.circuit = ml_collections.ConfigDict()
   config.circuit.steps = 10  # Of integrated gradients.
-  config.circuit.shares = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-  config.circuit.faithful = 0.85  # The circuit is the smallest that is so faithful.
+  config.circuit.shares = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
+  config.circuit.faithful = 0.65  # The circuit is the smallest that is so faithful.
   config.circuit.rows = 32  # Rows of repeated random tokens to ablate it on.
   config.circuit.periods = (16, 32)
   config.circuit.draws = 10  # Sets of as many other edges.

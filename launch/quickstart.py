@@ -298,12 +298,17 @@ def patch_stage(run: Run) -> Json:
 def circuit_stage(run: Run) -> Json:
   """Finds the induction circuit, and what the model loses without it."""
   values, pairs = run.config['circuit'], pair_sets(run)['induction']
+  # The earlier A is another token, too: finding the place must be part of the answer.
+  corrupted, rows = np.array(pairs.corrupted), np.arange(len(pairs))
+  corrupted[rows, pairs.changed - 1] = np.roll(pairs.correct, 1)
+  difference = circuits.logit_difference(pairs.correct, pairs.wrong)
   question = circuits.make_discovery(
     run.model,
     run.params,
     pairs.clean,
-    pairs.corrupted,
-    metric=circuits.logit_difference(pairs.correct, pairs.wrong),
+    corrupted,
+    metric=difference,
+    loss=difference,
     logit_positions=[pairs.clean.shape[1] - 1],
   )
   scores = circuits.discover_edges(question, 'eap-ig-inputs', steps=values['steps'])

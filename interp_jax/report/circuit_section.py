@@ -40,6 +40,8 @@ def circuit_section(view: CircuitView) -> html.Section:
       'residual stream. Which of these edges does induction need? Each was scored by '
       'the gradient of the answer along the way from the clean to the corrupt text '
       '(EAP-IG), and edges were taken by their scores, best first.',
+      'In the corrupt text both tokens of the earlier pair, A B, are others, so that '
+      'finding the place and copying what stands there are both asked for.',
       f'{count} of {view.total} edges alone, all others carrying what they carry on '
       f'the corrupt text, give {view.faithfulness:.0%} of the difference between the '
       'two answers. Edges into a head end at its query, key or value.',

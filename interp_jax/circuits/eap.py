@@ -21,6 +21,7 @@ from interp_jax.circuits.edges import EdgeScores
 from interp_jax.circuits.graph import Graph, make_graph
 from interp_jax.circuits.metrics import Metric, as_partial
 from interp_jax.circuits.patched import Wiring, walk
+from interp_jax.circuits.patches import as_arrays
 from interp_jax.core import Decomposable, Parts, Tokens, unknown
 
 METHODS = ('eap', 'eap-ig-inputs', 'eap-ig-activations', 'clean-corrupted')
@@ -95,7 +96,7 @@ def edge_attribution(
   points = jnp.asarray(RULES[rule](steps), jnp.result_type(float))
   setup = _Setup(model, method, pooled, tokens)
   args = (params, jnp.asarray(clean), jnp.asarray(corrupt), as_partial(metric))
-  values = _attribute(setup, *args, points, kwargs)
+  values = _attribute(setup, *args, points, as_arrays(kwargs))
   graph = make_graph(model.cfg)
   return EdgeScores(graph, np.where(graph.edges, values, 0.0))
 
@@ -317,11 +318,11 @@ def _tiled_kwargs(kwargs: dict[str, Any], times: int) -> dict[str, Any]:
       # The final norm's divisor has no layer axis in front of the batch.
       axis = lambda site: 0 if site == 'ln_final.scale' else 1
       out[name] = {k: _tiled(act, times, axis(k)) for k, act in value.items()}
-    elif value is not None:
-      out[name] = _tiled(jnp.asarray(value), times)
+    else:
+      out[name] = _tiled(value, times)
   return out
 
 
 def _tiled_positions(positions: Any, times: int) -> Any:
   shared = positions is None or np.ndim(positions) == 1
-  return positions if shared else _tiled(jnp.asarray(positions), times)
+  return positions if shared else _tiled(positions, times)

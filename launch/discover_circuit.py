@@ -172,7 +172,7 @@ def run(config: dict[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
     )
   written.write_text(text, encoding='utf-8')
   question, truth = make_question(config)
-  settings = dict(config['settings'][config['method']])
+  settings = dict(config['settings'].get(config['method'], {}))
   if config['method'] == 'acdc':
     scores = resumable_acdc(question, settings, workdir / 'acdc')
   else:

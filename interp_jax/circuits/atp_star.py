@@ -25,6 +25,7 @@ from interp_jax.circuits.attribution import (
   label,
 )
 from interp_jax.circuits.metrics import Metric, as_pytree
+from interp_jax.circuits.patches import as_arrays
 from interp_jax.circuits.worlds import output_shapes
 from interp_jax.core import Model, Tokens, get_site
 
@@ -68,6 +69,7 @@ def atp_star(
       fit each other, or the metric is not a single number.
   """
   clean, metric, sites = jnp.asarray(clean), as_pytree(metric), tuple(sites)
+  kwargs = as_arrays(kwargs)
   fixed = tuple(site for site in ('q', 'k') if qk_fix and site in sites)
   needed = (*sites, *(('pattern', 'attn_scores') if fixed else ()))
   check_run(model, params, clean, corrupt, metric, needed, kwargs)

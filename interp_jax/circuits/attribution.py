@@ -17,6 +17,7 @@ import numpy as np
 
 from interp_jax import edits as edits_lib
 from interp_jax.circuits.metrics import Metric, as_pytree
+from interp_jax.circuits.patches import as_arrays
 from interp_jax.circuits.worlds import output_shapes
 from interp_jax.core import Model, Tokens, get_site, unknown
 
@@ -89,6 +90,7 @@ def attribution_patching(
       metric is not a single number.
   """
   clean, metric, sites = jnp.asarray(clean), as_pytree(metric), tuple(sites)
+  kwargs = as_arrays(kwargs)
   check_run(model, params, clean, corrupt, metric, sites, kwargs)
   acts = gradient_and_gap(model, sites, params, clean, corrupt, metric, kwargs)
   return {site: label(site, grad * gap, units) for site, (grad, gap, _) in acts.items()}

@@ -86,7 +86,7 @@ class Discovery:
       The metric, `[W, ...]`.
     """
     count = len(circuits)
-    if chunk is None and count <= FEW:
+    if chunk is None and 0 < count <= FEW:
       # Few programs for all small numbers: the last circuit is repeated.
       places = np.minimum(np.arange(1 << (count - 1).bit_length()), count - 1)
       circuits = circuits[places]

@@ -21,7 +21,8 @@ from interp_jax.circuits.edges import EdgeScores
 from interp_jax.circuits.graph import Graph, make_graph
 from interp_jax.circuits.metrics import Metric, as_pytree
 from interp_jax.circuits.patched import Wiring, walk
-from interp_jax.core import Decomposable, Tokens, unknown
+from interp_jax.circuits.patches import as_arrays
+from interp_jax.core import Decomposable, Parts, Tokens, unknown
 
 METHODS = ('eap', 'eap-ig-inputs', 'eap-ig-activations', 'clean-corrupted')
 # Where on the way from the corrupted run (0) to the clean one (1) gradients are taken.
@@ -97,7 +98,7 @@ def edge_attribution(
   points = jnp.asarray(points, jnp.result_type(float))
   setup = _Setup(model, method, pooled, tokens)
   args = (params, jnp.asarray(clean), jnp.asarray(corrupt), as_pytree(metric))
-  values = _attribute(setup, *args, points, kwargs)
+  values = _attribute(setup, *args, points, as_arrays(kwargs))
   graph = make_graph(model.cfg)
   return EdgeScores(graph, np.where(graph.edges, values, 0.0))
 
@@ -156,11 +157,14 @@ class ProbeWiring(Wiring):
     self.last = {'one': probe[-1:]}
     self._gap = gap
 
-  def read_heads(self, stream: jax.Array, rows: Any, state: Any) -> jax.Array:
-    return _probed(stream, rows['heads'], self._gap)
+  def heads(
+    self, parts: Parts, layer: Any, stream: jax.Array, rows: Any, state: Any
+  ) -> tuple[jax.Array, jax.Array]:
+    x = _probed_norm(parts, layer, stream, rows['heads'], self._gap)
+    return parts.attend(layer, x)
 
   def read_one(self, stream: jax.Array, rows: Any, state: Any) -> jax.Array:
-    return _probed(stream, rows['one'], self._gap)[:, :, 0]
+    return _probed(stream, rows['one'], self._gap)
 
   def add(self, stream: jax.Array, out: jax.Array, rows: Any, mlp: bool) -> jax.Array:
     stream = stream + out
@@ -168,27 +172,61 @@ class ProbeWiring(Wiring):
 
 
 @jax.custom_vjp
-def _probed(
-  stream: Float[Array, 'W_B T D'],
-  probe: Float[Array, 'R S'],
-  gap: Float[Array, 'S B T D'],
-) -> Float[Array, 'W_B T R D']:
-  """`stream + probe @ gap` for a probe of zeros: the stream, once per receiver."""
-  shape = (*stream.shape[:2], len(probe), stream.shape[2])
-  return jnp.broadcast_to(stream[:, :, None], shape)
+def _probed(stream: jax.Array, probe: jax.Array, gap: jax.Array) -> jax.Array:
+  """`stream + probe @ gap` for a probe `[1, S]` of zeros: the stream."""
+  del probe, gap
+  return stream
 
 
 def _probed_forward(stream: Any, probe: Any, gap: Any) -> tuple[Any, Any]:
-  return _probed(stream, probe, gap), gap
+  del probe
+  return stream, gap
 
 
 def _probed_backward(gap: jax.Array, grad: jax.Array) -> tuple[Any, Any, None]:
-  # Rows of several runs come one run after the other; they share the gap.
-  runs = grad.reshape(-1, *gap.shape[1:3], *grad.shape[2:]).sum(0)
-  return grad.sum(2), jnp.einsum('btrd,sbtd->rs', runs, gap), None
+  return grad, _contracted(grad[:, :, None], gap), None
 
 
 _probed.defvjp(_probed_forward, _probed_backward)
+
+
+@jax.custom_vjp
+def _probed_norm(
+  parts: Parts, layer: Any, stream: jax.Array, probe: jax.Array, gap: jax.Array
+) -> jax.Array:
+  """The same for the reads `[B, T, R, D]` of a layer's heads, after their norm.
+
+  The reads are equal and so is what the norm makes of them: forward it is computed
+  once, and backward every receiver's gradient goes through it by itself.
+  """
+  del gap
+  x = parts.normed(layer, stream[:, :, None])
+  return jnp.broadcast_to(x, (*x.shape[:2], len(probe), x.shape[3]))
+
+
+def _probed_norm_forward(
+  parts: Any, layer: Any, stream: Any, probe: Any, gap: Any
+) -> tuple[Any, Any]:
+  out = _probed_norm(parts, layer, stream, probe, gap)
+  return out, (parts, layer, stream, gap)
+
+
+def _probed_norm_backward(kept: Any, grad: jax.Array) -> tuple[Any, ...]:
+  parts, layer, stream, gap = kept
+  norm = lambda stream: parts.normed(layer, stream[:, :, None])[:, :, 0]
+  _, pull = jax.vjp(norm, stream)
+  reads = jax.vmap(lambda g: pull(g)[0], 2, 2)(grad)
+  return None, None, reads.sum(2), _contracted(reads, gap), None
+
+
+_probed_norm.defvjp(_probed_norm_forward, _probed_norm_backward)
+
+
+def _contracted(grad: jax.Array, gap: jax.Array) -> jax.Array:
+  """Gradients `[B, T, R, D]` at receivers times the senders' gaps, `[R, S]`."""
+  # Rows of several runs come one run after the other; they share the gap.
+  runs = grad.reshape(-1, *gap.shape[1:3], *grad.shape[2:]).sum(0)
+  return jnp.einsum('btrd,sbtd->rs', runs, gap)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -282,11 +320,11 @@ def _tiled_kwargs(kwargs: dict[str, Any], times: int) -> dict[str, Any]:
       # The final norm's divisor has no layer axis in front of the batch.
       axis = lambda site: 0 if site == 'ln_final.scale' else 1
       out[name] = {k: _tiled(act, times, axis(k)) for k, act in value.items()}
-    elif value is not None:
-      out[name] = _tiled(jnp.asarray(value), times)
+    else:
+      out[name] = _tiled(value, times)
   return out
 
 
 def _tiled_positions(positions: Any, times: int) -> Any:
   shared = positions is None or np.ndim(positions) == 1
-  return positions if shared else _tiled(jnp.asarray(positions), times)
+  return positions if shared else _tiled(positions, times)

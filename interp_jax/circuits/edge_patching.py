@@ -21,7 +21,7 @@ from interp_jax.circuits.edges import EdgeScores
 from interp_jax.circuits.graph import Graph, make_graph
 from interp_jax.circuits.metrics import Metric, as_pytree
 from interp_jax.circuits.patched import GraphRun
-from interp_jax.circuits.patches import chunk_length, graph_run
+from interp_jax.circuits.patches import as_arrays, chunk_length, graph_run
 from interp_jax.core import Decomposable, Tokens
 
 
@@ -60,7 +60,7 @@ def edge_patching(
   """
   graph = make_graph(model.cfg)
   chosen = graph.edges if edges is None else graph.select(edges)
-  clean, metric = jnp.asarray(clean), as_pytree(metric)
+  clean, metric, kwargs = jnp.asarray(clean), as_pytree(metric), as_arrays(kwargs)
   base = graph_run(model, params, clean, **kwargs)
   if check_corrupt(clean, corrupt):
     corrupt = graph_run(model, params, jnp.asarray(corrupt), **kwargs).senders

@@ -61,7 +61,7 @@ class EdgeScores:
     flat = np.abs(self.flat) if absolute else self.flat
     return self._chosen(np.argsort(-flat, kind='stable')[:edges])
 
-  def above(self, threshold: float, absolute: bool = True) -> 'Circuit':
+  def above(self, threshold: float | int, absolute: bool = True) -> 'Circuit':
     """The circuit of the edges whose scores are at least a threshold.
 
     Args:

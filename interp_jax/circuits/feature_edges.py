@@ -20,6 +20,7 @@ import numpy as np
 from interp_jax import edits as edits_lib
 from interp_jax.circuits.attribution import check_run
 from interp_jax.circuits.metrics import Metric, as_pytree
+from interp_jax.circuits.patches import as_arrays
 from interp_jax.circuits.worlds import output_shapes
 from interp_jax.core import SITES, Model, Tokens
 
@@ -111,7 +112,7 @@ def feature_edges(
     ValueError: if the model has no such site, the downstream place is not the later
       one, or the metric is not a single number.
   """
-  clean, metric = jnp.asarray(clean), as_pytree(metric)
+  clean, metric, kwargs = jnp.asarray(clean), as_pytree(metric), as_arrays(kwargs)
   sites = (upstream.site, downstream.site)
   check_run(
     model, params, clean, clean if corrupt is None else corrupt, metric, sites, kwargs

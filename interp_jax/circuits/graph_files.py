@@ -65,13 +65,14 @@ def write_graph(
   cfg = {name: getattr(graph, field) for name, field in _FIELDS.items()}
   if graph.attn_only:
     cfg['attn_only'] = True
-  used = {graph.senders[s] for s in np.argwhere(edges)[:, 1]}
+  places = np.argwhere(edges)
+  used = {graph.senders[s] for s in places[:, 1]}
+  used |= {node_of(graph.receivers[r]) for r in places[:, 0]}
   nodes = {name: {'in_graph': name in used} for name in graph.senders}
   nodes[LOGITS] = {'in_graph': True}
-  places = np.argwhere(graph.edges)
   listed = {
     name: {'score': float(scores[r, s]), 'in_graph': bool(edges[r, s])}
-    for name, (r, s) in zip(graph.edge_names, places, strict=True)
+    for name, (r, s) in zip(graph.edge_names, np.argwhere(graph.edges), strict=True)
   }
   with open(path, 'w', encoding='utf-8') as file:
     json.dump({'cfg': cfg, 'nodes': nodes, 'edges': listed}, file, allow_nan=False)

@@ -140,7 +140,7 @@ class Wiring:
   """How receivers read: this one, the stream as it is. See `DenseWiring`.
 
   Attributes:
-    rows: A pytree with a leading layer axis: what `read` and `write` need of a layer.
+    rows: A pytree with a leading layer axis: what the methods need of a layer.
     last: The same for logits.
     state: What is carried from layer to layer.
   """
@@ -149,10 +149,12 @@ class Wiring:
   last: Any = None
   state: Any = None
 
-  def read_heads(self, stream: jax.Array, rows: Any, state: Any) -> jax.Array:
-    """What the heads of a layer read, `[B, T, 3H or 1, D]`."""
+  def heads(
+    self, parts: Parts, layer: Any, stream: jax.Array, rows: Any, state: Any
+  ) -> tuple[jax.Array, jax.Array]:
+    """What the heads of a layer write, `[B, T, H, D]`, and what attention writes."""
     del rows, state
-    return stream[:, :, None]
+    return parts.heads(layer, stream[:, :, None])
 
   def read_one(self, stream: jax.Array, rows: Any, state: Any) -> jax.Array:
     """What the MLP of a layer, or logits, read, `[B, T, D]`."""
@@ -194,8 +196,10 @@ class DenseWiring(Wiring):
     self.state = gap
     self._graph = graph
 
-  def read_heads(self, stream: jax.Array, rows: Any, state: Any) -> jax.Array:
-    return stream[:, :, None] + _mixed(rows['heads'], state)
+  def heads(
+    self, parts: Parts, layer: Any, stream: jax.Array, rows: Any, state: Any
+  ) -> tuple[jax.Array, jax.Array]:
+    return parts.heads(layer, stream[:, :, None] + _mixed(rows['heads'], state))
 
   def read_one(self, stream: jax.Array, rows: Any, state: Any) -> jax.Array:
     return stream + _mixed(rows['one'], state)[:, :, 0]
@@ -255,8 +259,7 @@ def walk(
     stream, state = carry
     layer, rows, index = xs
     before = stream
-    reads = wiring.read_heads(stream, rows, state)
-    heads, attn_out = parts.heads(layer, reads)
+    heads, attn_out = wiring.heads(parts, layer, stream, rows, state)
     stream = wiring.add(stream, attn_out, rows, False)
     after = wiring.write(state, rows, index, heads, False)
     if graph.attn_only:

@@ -1,5 +1,6 @@
 """Many patches of the residual graph, each measured: circuits, ablations, searches."""
 
+from collections.abc import Mapping
 import functools
 import math
 from typing import Any
@@ -30,7 +31,16 @@ def graph_run(
     tokens: The tokens.
     **kwargs: As for `run_patched`: `mask`, `logit_positions`, `frozen`.
   """
-  return _graph_run(model, params, jnp.asarray(tokens), kwargs)
+  return _graph_run(model, params, jnp.asarray(tokens), as_arrays(kwargs))
+
+
+def as_arrays(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+  """Arguments of a run as a compiled function takes them: lists are arrays there."""
+  return {
+    name: value if isinstance(value, Mapping) else jnp.asarray(value)
+    for name, value in kwargs.items()
+    if value is not None
+  }
 
 
 def run_patches(
@@ -70,7 +80,7 @@ def run_patches(
     ValueError: if shapes do not fit the model or the chunk is not positive.
   """
   graph = make_graph(model.cfg)
-  patches = np.asarray(patches)
+  patches, kwargs = np.asarray(patches), as_arrays(kwargs)
   if len(patches) == 0:
     raise ValueError('run_patches: there are no patches; give at least one.')
   check_patch(graph, patches[0], other)

@@ -20,7 +20,7 @@ from interp_jax.circuits.eap import check_corrupt
 from interp_jax.circuits.graph import INPUT, LOGITS, Graph, make_graph, node_of
 from interp_jax.circuits.metrics import Metric, as_pytree
 from interp_jax.circuits.patched import run_patched
-from interp_jax.circuits.patches import graph_run
+from interp_jax.circuits.patches import as_arrays, graph_run
 from interp_jax.core import Decomposable, Tokens
 
 Corrupt = Int[Array | np.ndarray, 'B T'] | Float[Array | np.ndarray, '*s'] | float
@@ -74,6 +74,7 @@ def path_patching(
       'through it. Leave it out of through.'
     )
   reading = receiver_mask(graph, receivers)
+  kwargs = as_arrays(kwargs)
   clean, own, other = _two_runs(model, params, clean, corrupt, kwargs)
   fixed = jnp.where(sending[:, None, None, None], other, own.senders)
   first = np.broadcast_to(~passing, graph.shape)
@@ -113,6 +114,7 @@ def total_effect(
   """
   graph = make_graph(model.cfg)
   sending = sender_mask(graph, senders)
+  kwargs = as_arrays(kwargs)
   clean, own, other = _two_runs(model, params, clean, corrupt, kwargs)
   patch = np.broadcast_to(sending, graph.shape)
   logits = _run(model, params, clean, patch, other, kwargs).logits
@@ -150,6 +152,7 @@ def path_effect(
   if len(path) < 2 or path[-1] != LOGITS:
     raise ValueError(f"A path goes from a sender to 'logits'; got {tuple(path)}.")
   hops = [graph.edge(f'{node_of(a)}->{b}') for a, b in itertools.pairwise(path)]
+  kwargs = as_arrays(kwargs)
   clean, own, other = _two_runs(model, params, clean, corrupt, kwargs)
   sent, logits = other, own.logits
   for receiver, sender in hops:

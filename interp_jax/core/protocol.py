@@ -39,7 +39,7 @@ class Model(Protocol):
 
 @runtime_checkable
 class Parts(Protocol):
-  """A model taken apart, for one batch of tokens (see `Decomposable`).
+  """A model taken apart, for one batch of tokens (see `Decomposable`); a pytree.
 
   Attributes:
     stream: What is written to the residual stream before the first layer, `[B, T, D]`.
@@ -59,8 +59,21 @@ class Parts(Protocol):
     """What each head writes, and what attention writes: their sum and a constant.
 
     `reads` is the stream as the queries, keys and values of each query head read it
-    (`R = 3H`, in this order), or as all of them do (`R = 1`).
+    (`R = 3H`, in this order), or as all of them do (`R = 1`). It is `attend` of what
+    `normed` gives.
     """
+    ...
+
+  def normed(
+    self, layer: Any, reads: Float[Array, 'B T R D']
+  ) -> Float[Array, 'B T R D']:
+    """Each read by itself, after the norm before attention if there is one."""
+    ...
+
+  def attend(
+    self, layer: Any, x: Float[Array, 'B T R D']
+  ) -> tuple[Float[Array, 'B T H D'], Float[Array, 'B T D']]:
+    """What `heads` gives, from normed reads."""
     ...
 
   def mlp(self, layer: Any, read: Float[Array, 'B T D']) -> Float[Array, 'B T D']:

@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from interp_jax.models import primitives
 from interp_jax.models.cache import KeysValues
@@ -34,13 +34,13 @@ class Geometry:
     rotary_factor: Factor on what is rotated, of this layer.
   """
 
-  positions: Int[Array, 'B T']
-  distance: Int[Array, 'B T S']
-  allowed: Bool[Array, 'B T S']
+  positions: Any
+  distance: Any
+  allowed: Any
   slot: Any = 0
-  pos_embed: jax.Array | None = None
+  pos_embed: Any = None
   attn_scale: Any = None
-  frequencies: jax.Array | None = None
+  frequencies: Any = None
   rotary_factor: Any = None
 
   def in_layer(self, constants: Mapping[str, Any]) -> 'Geometry':

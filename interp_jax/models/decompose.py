@@ -91,8 +91,22 @@ class Decomposition:
       constant of the layer. A norm after attention is linear once its divisor is known:
       each head's share is divided by that of the sum.
     """
-    tap = self._tap(layer, 'ln1.scale', 'pattern', axes=1)
-    x = self._norm('ln1', layer, reads, tap) if self._before else reads
+    return self.attend(layer, self.normed(layer, reads))
+
+  def normed(
+    self, layer: Layer, reads: Float[Array, 'B T R D']
+  ) -> Float[Array, 'B T R D']:
+    """The first half of `heads`: each read after the norm before attention."""
+    if not self._before:
+      return reads
+    tap = self._tap(layer, 'ln1.scale', axes=1)
+    return self._norm('ln1', layer, reads, tap)
+
+  def attend(
+    self, layer: Layer, x: Float[Array, 'B T R D']
+  ) -> tuple[Float[Array, 'B T H D'], Float[Array, 'B T D']]:
+    """The second half of `heads`, from normed reads."""
+    tap = self._tap(layer, 'pattern')
     params = layer.params['attn']
     here = self.geometry.in_layer(layer.constants)
     out, _ = _run(Attention(self.cfg, parent=None), params, x, tap, here)

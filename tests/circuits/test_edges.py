@@ -147,5 +147,5 @@ def test_pruning_leaves_what_is_on_a_path_from_input_to_logits():
 
 
 def test_what_is_no_edge_is_in_no_circuit():
-  with pytest.raises(ValueError, match=r'no edge m0->a0\.h0<q>'):
+  with pytest.raises(ValueError, match=r'no edge a0\.h0->a0\.h0<q>'):
     Circuit(GRAPH, np.ones(GRAPH.shape, bool))

@@ -12,6 +12,11 @@ from interp_jax.testing import tiny_model
 from tests.circuits.graphs import FAMILIES, make_pair, quick_double
 
 EXACT = 1e-11
+QUICK = ('gpt2', 'gemma2', 'falcon', 'attn-only')
+SOME = [
+  name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+  for name in FAMILIES
+]
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -28,7 +33,7 @@ def patched(name):
   return jax.jit(lambda patch, **kw: run(patch, pair.other.senders, **kw))
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', SOME)
 def test_the_model_taken_apart_is_the_model(name):
   pair = make_pair(name)
   assert isinstance(pair.model, core.Decomposable)
@@ -38,7 +43,7 @@ def test_the_model_taken_apart_is_the_model(name):
   np.testing.assert_allclose(pair.own.streams[1:], acts['resid_post'], atol=EXACT)
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', SOME)
 def test_no_patch_is_the_clean_run_and_all_patches_are_the_corrupted_one(name):
   pair, run = make_pair(name), patched(name)
   shape = pair.graph.shape
@@ -90,7 +95,7 @@ def test_a_patch_may_differ_by_example_and_position():
   assert np.abs(late.logits[:, 3:] - pair.own.logits[:, 3:]).max() > 1e-3
 
 
-@pytest.mark.parametrize('name', ['gpt2', 'gemma2', 'attn-only'])
+@pytest.mark.parametrize('name', ['gpt2', 'gemma2'])
 def test_a_restarted_run_is_the_whole_run(name):
   pair = make_pair(name)
   patch = np.random.default_rng(2).random(pair.graph.shape)

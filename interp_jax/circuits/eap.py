@@ -160,8 +160,7 @@ class ProbeWiring(Wiring):
   def heads(
     self, parts: Parts, layer: Any, stream: jax.Array, rows: Any, state: Any
   ) -> tuple[jax.Array, jax.Array]:
-    x = _probed_norm(parts, layer, stream, rows['heads'], self._gap)
-    return parts.attend(layer, x)
+    return parts.probed_heads(layer, stream, rows['heads'], self._gap)
 
   def read_one(self, stream: jax.Array, rows: Any, state: Any) -> jax.Array:
     return _probed(stream, rows['one'], self._gap)
@@ -184,49 +183,12 @@ def _probed_forward(stream: Any, probe: Any, gap: Any) -> tuple[Any, Any]:
 
 
 def _probed_backward(gap: jax.Array, grad: jax.Array) -> tuple[Any, Any, None]:
-  return grad, _contracted(grad[:, :, None], gap), None
+  # Rows of several runs come one run after the other; they share the gap.
+  runs = grad.reshape(-1, *gap.shape[1:]).sum(0)
+  return grad, jnp.einsum('btd,sbtd->s', runs, gap)[None], None
 
 
 _probed.defvjp(_probed_forward, _probed_backward)
-
-
-@jax.custom_vjp
-def _probed_norm(
-  parts: Parts, layer: Any, stream: jax.Array, probe: jax.Array, gap: jax.Array
-) -> jax.Array:
-  """The same for the reads `[B, T, R, D]` of a layer's heads, after their norm.
-
-  The reads are equal and so is what the norm makes of them: forward it is computed
-  once, and backward every receiver's gradient goes through it by itself.
-  """
-  del gap
-  x = parts.normed(layer, stream[:, :, None])
-  return jnp.broadcast_to(x, (*x.shape[:2], len(probe), x.shape[3]))
-
-
-def _probed_norm_forward(
-  parts: Any, layer: Any, stream: Any, probe: Any, gap: Any
-) -> tuple[Any, Any]:
-  out = _probed_norm(parts, layer, stream, probe, gap)
-  return out, (parts, layer, stream, gap)
-
-
-def _probed_norm_backward(kept: Any, grad: jax.Array) -> tuple[Any, ...]:
-  parts, layer, stream, gap = kept
-  norm = lambda stream: parts.normed(layer, stream[:, :, None])[:, :, 0]
-  _, pull = jax.vjp(norm, stream)
-  reads = jax.vmap(lambda g: pull(g)[0], 2, 2)(grad)
-  return None, None, reads.sum(2), _contracted(reads, gap), None
-
-
-_probed_norm.defvjp(_probed_norm_forward, _probed_norm_backward)
-
-
-def _contracted(grad: jax.Array, gap: jax.Array) -> jax.Array:
-  """Gradients `[B, T, R, D]` at receivers times the senders' gaps, `[R, S]`."""
-  # Rows of several runs come one run after the other; they share the gap.
-  runs = grad.reshape(-1, *gap.shape[1:3], *grad.shape[2:]).sum(0)
-  return jnp.einsum('btrd,sbtd->rs', runs, gap)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -59,21 +59,23 @@ class Parts(Protocol):
     """What each head writes, and what attention writes: their sum and a constant.
 
     `reads` is the stream as the queries, keys and values of each query head read it
-    (`R = 3H`, in this order), or as all of them do (`R = 1`). It is `attend` of what
-    `normed` gives.
+    (`R = 3H`, in this order), or as all of them do (`R = 1`).
     """
     ...
 
-  def normed(
-    self, layer: Any, reads: Float[Array, 'B T R D']
-  ) -> Float[Array, 'B T R D']:
-    """Each read by itself, after the norm before attention if there is one."""
-    ...
-
-  def attend(
-    self, layer: Any, x: Float[Array, 'B T R D']
+  def probed_heads(
+    self,
+    layer: Any,
+    stream: Float[Array, 'B T D'],
+    probe: Float[Array, 'R S'],
+    gap: Float[Array, 'S b T D'],
   ) -> tuple[Float[Array, 'B T H D'], Float[Array, 'B T D']]:
-    """What `heads` gives, from normed reads."""
+    """`heads` of the reads `stream + probe @ gap`, for a probe of zeros.
+
+    It is there for its gradient with respect to the probe, which a model may know a
+    cheaper way to than through all reads. `B` may be several times `b`: rows of several
+    runs, one run after the other, which share the gap.
+    """
     ...
 
   def mlp(self, layer: Any, read: Float[Array, 'B T D']) -> Float[Array, 'B T D']:

@@ -104,9 +104,12 @@ class Attention(nn.Module):
     if apart and x.shape[2] == 1:
       x = x[:, :, 0]
     of_q, of_k, of_v = jnp.split(x, 3, 2) if x.ndim == 4 else (x, x, x)
-    q = tap('q', self._project('Q', cfg.heads, _turned(of_q, geometry)))
-    k = tap('k', self._project('K', cfg.kv_heads, _turned(of_k, geometry)))
-    v = tap('v', self._project('V', cfg.kv_heads, of_v))
+    q = self._project('Q', cfg.heads, _turned(of_q, geometry))
+    k = self._project('K', cfg.kv_heads, _turned(of_k, geometry))
+    v = self._project('V', cfg.kv_heads, of_v)
+    if apart:
+      k, v = (jnp.repeat(a, cfg.heads // a.shape[2], 2) for a in (k, v))
+    q, k, v = tap('q', q), tap('k', k), tap('v', v)
     if cfg.qk_norm != 'none':
       q = primitives.QKNorm(cfg, cfg.heads, name='q_norm')(q)
       k = primitives.QKNorm(cfg, cfg.kv_heads, name='k_norm')(k)

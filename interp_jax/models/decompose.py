@@ -12,15 +12,17 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
 from interp_jax.core import unknown
-from interp_jax.edits import Replace
+from interp_jax.edits import Add, Replace
 from interp_jax.models import primitives
 from interp_jax.models.block import MLP, Attention, Block
 from interp_jax.models.config import TransformerConfig
 from interp_jax.models.experts import Experts
+from interp_jax.models.probe import NormGradient, probed_projections
 from interp_jax.models.taps import Tap
 
 # What can be held fixed, so that the rest of the model is linear between MLPs.
@@ -91,22 +93,57 @@ class Decomposition:
       constant of the layer. A norm after attention is linear once its divisor is known:
       each head's share is divided by that of the sum.
     """
-    return self.attend(layer, self.normed(layer, reads))
+    x = self._normed(layer, reads)
+    return self._attend(layer, x, self._tap(layer, 'pattern'))
 
-  def normed(
-    self, layer: Layer, reads: Float[Array, 'B T R D']
-  ) -> Float[Array, 'B T R D']:
-    """The first half of `heads`: each read after the norm before attention."""
+  def probed_heads(
+    self,
+    layer: Layer,
+    stream: Float[Array, 'B T D'],
+    probe: Float[Array, 'R S'],
+    gap: Float[Array, 'S b T D'],
+  ) -> tuple[Float[Array, 'B T H D'], Float[Array, 'B T D']]:
+    """`heads` of the reads `stream + probe @ gap`, for a probe of zeros.
+
+    The cost is that of `heads` for one read: see `probed_projections`.
+
+    Args:
+      layer: A slice of `layers`.
+      stream: The stream, of a batch or of several times that batch.
+      probe: Zeros, to differentiate with respect to; the receivers of one layer's heads
+        in the order of `heads`.
+      gap: What each entry of the probe stands for.
+
+    Returns:
+      As `heads`.
+    """
+    weights = tuple(layer.params['attn'][name] for name in ('W_Q', 'W_K', 'W_V'))
+    norm = self._norm_gradient(layer, stream) if self._before else None
+    zeros = probed_projections(weights, norm, stream, probe, gap)
+    added = zip('qkv', jnp.split(zeros, 3, 2), strict=True)
+    edits = {site: (Add(value),) for site, value in added}
+    tap = self._tap(layer, 'pattern', edits=edits)
+    return self._attend(layer, self._normed(layer, stream[:, :, None]), tap)
+
+  def _normed(self, layer: Layer, reads: jax.Array) -> jax.Array:
     if not self._before:
       return reads
-    tap = self._tap(layer, 'ln1.scale', axes=1)
-    return self._norm('ln1', layer, reads, tap)
+    return self._norm('ln1', layer, reads, self._tap(layer, 'ln1.scale', axes=1))
 
-  def attend(
-    self, layer: Layer, x: Float[Array, 'B T R D']
-  ) -> tuple[Float[Array, 'B T H D'], Float[Array, 'B T D']]:
-    """The second half of `heads`, from normed reads."""
-    tap = self._tap(layer, 'pattern')
+  def _norm_gradient(self, layer: Layer, stream: jax.Array) -> NormGradient | None:
+    """What the gradient through the norm before attention is made of."""
+    if self.cfg.norm == 'none':
+      return None
+    tap = self._tap(layer, 'ln1.scale')
+    self._norm('ln1', layer, stream, tap)
+    held = 'ln1.scale' in layer.frozen
+    centred = self.cfg.norm == 'layernorm'
+    gain, scale = layer.params['ln1']['w'], tap.acts['ln1.scale']
+    return NormGradient(gain, scale, centred, held)
+
+  def _attend(
+    self, layer: Layer, x: jax.Array, tap: Tap
+  ) -> tuple[jax.Array, jax.Array]:
     params = layer.params['attn']
     here = self.geometry.in_layer(layer.constants)
     out, _ = _run(Attention(self.cfg, parent=None), params, x, tap, here)
@@ -165,12 +202,20 @@ class Decomposition:
   def _after(self) -> bool:
     return self.cfg.norm_placement in ('post', 'sandwich') and self.cfg.norm != 'none'
 
-  def _tap(self, layer: Layer, *sites: str, axes: int = 0) -> Tap:
+  def _tap(
+    self,
+    layer: Layer,
+    *sites: str,
+    axes: int = 0,
+    edits: Mapping[str, Any] | None = None,
+  ) -> Tap:
     """A tap that holds some sites fixed; divisors get so many axes before the last."""
     held = {site: layer.frozen[site] for site in sites if site in layer.frozen}
     if axes:
       held = {k: v if k == 'pattern' else v[:, :, None] for k, v in held.items()}
-    return Tap({site: (Replace(value),) for site, value in held.items()})
+    return Tap(
+      {**(edits or {}), **{site: (Replace(value),) for site, value in held.items()}}
+    )
 
   def _norm(self, name: str, layer: Layer, x: jax.Array, tap: Tap) -> jax.Array:
     norm = primitives.Norm(self.cfg, parent=None)

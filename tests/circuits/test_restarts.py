@@ -8,9 +8,6 @@ import pytest
 from interp_jax import circuits, edits
 from interp_jax.circuits import restart, runner
 from interp_jax.testing import random_params, tiny_model
-from tests.models.conftest import quick_compile
-
-__all__ = ['quick_compile']
 
 pytestmark = pytest.mark.usefixtures('quick_compile')
 

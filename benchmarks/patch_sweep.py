@@ -37,6 +37,7 @@ from interp_jax import circuits, compat, models
 
 ROUNDS = flags.DEFINE_integer('rounds', 3, 'Calls of ours, of which the best counts.')
 DIFFER = flags.DEFINE_integer('differ_from', 1, 'First position that differs.')
+ONLY = flags.DEFINE_list('sweeps', ['resid_pre', 'head_out'], 'Which to measure.')
 JSON = flags.DEFINE_string('json', '', 'File to write the numbers to.')
 QUICK = flags.DEFINE_bool('quick', False, 'A tiny model, to try the script.')
 
@@ -256,7 +257,7 @@ def main(argv: list[str]) -> None:
   print(f'{os.cpu_count()} cores, load {load:.1f}; TransformerLens: {threads} threads')
   record: dict[str, Any] = {}
   rates = [rate_of_products(setting.cfg)]
-  for name in SWEEPS:
+  for name in ONLY.value:
     record[name] = measure(setting, lens, name, ROUNDS.value)
     rates.append(rate_of_products(setting.cfg))
   rate, by = max(rates)

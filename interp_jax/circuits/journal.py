@@ -51,7 +51,8 @@ class Journal:
     done = {}
     for path in sorted(self._folder.glob('worlds-*.npz')):
       with np.load(path, allow_pickle=False) as file:
-        done |= dict(zip(map(int, file['worlds']), file['values'], strict=True))
+        worlds, values = file['worlds'], file['values']
+        done |= {int(w): np.asarray(v) for w, v in zip(worlds, values, strict=True)}
     return done
 
   def write(self, finished: Mapping[int, np.ndarray]) -> None:

@@ -20,13 +20,13 @@ import numpy as np
 from interp_jax import edits as edits_lib
 from interp_jax.circuits import features
 from interp_jax.circuits.edit_list import stack_worlds
-from interp_jax.circuits.grid import PatchPoint, make_grid
+from interp_jax.circuits.grid import Grid, PatchPoint, make_grid
 from interp_jax.circuits.metrics import Metric
 from interp_jax.circuits.reach import Reach, differs, reach_of_edits, reach_of_grid
 from interp_jax.circuits.result import SweepResult
 from interp_jax.circuits.runner import Options, Runner, make_runner
 from interp_jax.circuits.sources import Ablation, find_ablation
-from interp_jax.circuits.worlds import reference_run
+from interp_jax.circuits.worlds import base_run
 from interp_jax.core import SITES, Model, Tokens, unknown
 
 Source = Int[Array | np.ndarray, '...'] | Mapping[str, Any] | Ablation | str | None
@@ -123,39 +123,57 @@ def sweep(
   runner = make_runner(model, params, base_tokens, metric, options, sites, **start)
   measured, values = _read_source(runner, source, sites)
   over = (over,) if isinstance(over, str) else tuple(over)
-  results = []
+  patches = []
   for name in sites:
     if dictionary is None:
-      grid = make_grid(name, runner.shapes[name].shape, over, at)
-      value = values(name, runner.base.acts[name], SITES[name].full_axes)
-      patch = PatchPoint(value, within, grid, window)
-      changed = differs(value, runner.base.acts[name])
-      reach = reach_of_grid(grid, _within(changed, within), runner.depth, window)
+      one = _patch_points(runner, values, name, over, at, within, window)
     else:
-      patch, reach = _patch_features(runner, values, name, over, at, within, dictionary)
-      grid = patch.grid
-    found = runner.run(name, patch, grid.points(), reach)
-    results.append((grid, found.reshape(grid.sizes + found.shape[1:])))
-  return _labelled(sites, results, np.asarray(runner.value), measured, site)
-
-
-def _labelled(
-  sites: tuple[str, ...], results: list, base: np.ndarray, source: np.ndarray, site: Any
-) -> SweepResult:
-  """The result of one site, or of several along an axis."""
-  grid, values = results[0]
-  coordinates = dict(zip(grid.names, grid.coordinates, strict=True))
+      one = _patch_features(runner, values, name, over, at, within, dictionary)
+    patches.append(one)
+  grid = _same_grid([patch.grid for patch, _ in patches])
+  found = []
+  for name, (patch, reach) in zip(sites, patches, strict=True):
+    flat = runner.run(name, patch, grid.points(), reach)
+    found.append(flat.reshape(grid.sizes + flat.shape[1:]))
+  coordinates: dict[str, Any] = dict(zip(grid.names, grid.coordinates, strict=True))
+  base = np.asarray(runner.value)
   if isinstance(site, str):
-    return SweepResult(sites, grid.names, coordinates, values, base, source)
-  for other, _ in results[1:]:
-    if other.coordinates != grid.coordinates:
+    return SweepResult(sites, grid.names, coordinates, found[0], base, measured)
+  axes, coordinates = ('site', *grid.names), {'site': sites, **coordinates}
+  return SweepResult(sites, axes, coordinates, np.stack(found), base, measured)
+
+
+def _same_grid(grids: Sequence[Grid]) -> Grid:
+  """The grid of all sites."""
+  first = grids[0]
+  for other in grids[1:]:
+    if other.coordinates != first.coordinates:
       raise ValueError(
-        f'Sites {grid.site!r} and {other.site!r} have grids of sizes {grid.sizes} and '
-        f'{other.sizes}; sweep them one by one, or choose the same indices by `at`.'
+        f'Sites {first.site!r} and {other.site!r} have grids of sizes {first.sizes} '
+        f'and {other.sizes}; sweep them one by one, or choose the same indices by `at`.'
       )
-  values = np.stack([found for _, found in results])
-  coordinates = {'site': sites, **coordinates}
-  return SweepResult(sites, ('site', *grid.names), coordinates, values, base, source)
+  return first
+
+
+def _patch_points(
+  runner: Runner,
+  values: Callable[..., Any],
+  site: str,
+  over: Sequence[str],
+  at: Mapping[str, Sequence[int]] | None,
+  within: Any,
+  window: int,
+) -> tuple[PatchPoint, Reach]:
+  """The patches of a site, and their reach."""
+  if window < 1:
+    raise ValueError(f'window is {window}: patch one layer or more.')
+  grid = make_grid(site, runner.shapes[site].shape, over, at)
+  act = runner.base.acts[site]
+  value = values(site, act, SITES[site].full_axes)
+  changed = differs(value, act)
+  changed = changed if within is None else changed & jnp.asarray(within)
+  reach = reach_of_grid(grid, changed, runner.depth, window)
+  return PatchPoint(value, within, grid, window), reach
 
 
 def _sweep_edits(
@@ -204,10 +222,6 @@ def _patch_features(
   return patch, Reach(np.full(len(reach.layers), layer), reach.positions)
 
 
-def _within(changed: jax.Array, within: Any) -> jax.Array:
-  return changed if within is None else changed & jnp.asarray(within)
-
-
 def _read_source(
   runner: Runner, source: Source, sites: tuple[str, ...]
 ) -> tuple[np.ndarray, Callable[..., Any]]:
@@ -233,14 +247,16 @@ def _read_source(
         f'source has shape {given.shape}, base_tokens {tokens.shape}: give tokens that '
         'align position by position, activations (site → array) or an ablation.'
       )
-    measured, acts = reference_run(
+    # By the program of the base run, so that what is equal is equal bit by bit.
+    measured, run = base_run(
       runner.model,
       runner.params,
-      jnp.asarray(given),
+      given,
       runner.metric,
-      runner.base.acts,  # As the base run, so that what is equal is equal bit by bit.
+      runner.base.acts,
       **runner.base.kwargs,
     )
+    acts = run.acts
 
   def values(site, act, letters, codes=None):
     del act, letters

@@ -85,11 +85,11 @@ def base_run(
   Returns:
     The metric's value, and the run.
   """
-  names, metric = tuple(sorted(sites)), as_pytree(metric)
+  names, tokens = tuple(sorted(sites)), jnp.asarray(tokens)
   value, acts, logits = _reference(
-    model, names, True, params, metric, tokens, edits, kwargs
+    model, names, True, params, as_pytree(metric), tokens, edits, kwargs
   )
-  return value, Base(jnp.asarray(tokens), kwargs, edits, acts, logits)
+  return value, Base(tokens, kwargs, edits, acts, logits)
 
 
 def run_worlds(

@@ -6,7 +6,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,6 +13,8 @@ import pytest
 from interp_jax import circuits
 from interp_jax.circuits.journal import Journal, fingerprint
 from interp_jax.sharding import simulated_env
+
+pytestmark = pytest.mark.usefixtures('quick_compile')
 
 ROOT = pathlib.Path(__file__).parents[2]
 SWEEP = """
@@ -86,11 +87,10 @@ def test_a_killed_process_loses_no_finished_chunk(tmp_path, number):
     sys.executable, '-c', SWEEP, str(tmp_path / 'w'), str(wait),
     str(tmp_path / 'out.npy'),
   ]  # fmt: skip
-  killed = subprocess.Popen(run(60), cwd=ROOT, env=env, stdout=subprocess.PIPE)
-  assert killed.stdout.readline() == b'chunk\n'
-  time.sleep(0.2)
-  killed.send_signal(number)
-  assert killed.wait(60) != 0
+  with subprocess.Popen(run(60), cwd=ROOT, env=env, stdout=subprocess.PIPE) as killed:
+    assert killed.stdout.readline() == b'chunk\n'
+    killed.send_signal(number)
+    assert killed.wait(60) != 0
   assert not (tmp_path / 'out.npy').exists()
   files = {path: path.read_bytes() for path in tmp_path.rglob('worlds-*.npz')}
   assert len(files) == 1

@@ -10,7 +10,10 @@ import pytest
 from interp_jax import circuits, edits
 from interp_jax.edits import Splice
 
+pytestmark = pytest.mark.usefixtures('quick_compile')
+
 LAYERS, POSITIONS = 3, 6
+SLOW = pytest.mark.slow
 
 
 def run(setting, source, site, over, **options):
@@ -27,9 +30,12 @@ def patched(setting, todo):
   ('source', 'value'),
   [
     ('zero', lambda z: 0.0),
-    ('mean', lambda z: z.mean((1, 2), keepdims=True)),
-    (circuits.Mean(by_position=True), lambda z: z.mean(1, keepdims=True)),
-    ('resample', lambda z: z[:, ::-1]),  # Of two examples, each gets the other's.
+    pytest.param('mean', lambda z: z.mean((1, 2), keepdims=True), marks=SLOW),
+    pytest.param(
+      circuits.Mean(by_position=True), lambda z: z.mean(1, keepdims=True), marks=SLOW
+    ),
+    # Of two examples, each gets the other's.
+    pytest.param('resample', lambda z: z[:, ::-1], marks=SLOW),
   ],
 )
 def test_an_ablation_puts_its_value_in_the_place(setting, source, value):
@@ -66,6 +72,7 @@ def test_resampling_leaves_no_example_in_its_place():
     circuits.Resample().value(act[:, :1], ('L', 'B', 'T', 'D'), None)
 
 
+@pytest.mark.slow
 def test_mean_activations_of_other_inputs_are_a_source(setting):
   others = np.random.default_rng(5).integers(0, 40, (4, POSITIONS))
   means = circuits.mean_acts(setting.model, setting.params, others, ['z'])

@@ -6,6 +6,8 @@ import pytest
 
 from interp_jax import circuits, edits
 
+pytestmark = pytest.mark.usefixtures('quick_compile')
+
 SUBJECT = np.zeros((2, 6), bool)
 SUBJECT[0, 1:3] = SUBJECT[1, 2] = True
 
@@ -48,17 +50,20 @@ def test_a_trace_is_the_mean_of_restored_runs(setting):
   assert abs(float(result.base - clean)) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_trace_in_windows_restores_neighbouring_layers(setting):
   result = trace(setting, 'mlp_out', window=3)
   expected = by_hand(setting, 'mlp_out', [0, 1, 2], 3)
   assert float(result.at(layer=1, position=3)) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_without_noise_nothing_is_lost(setting):
   result = trace(setting, noise=0.0, samples=2)
   np.testing.assert_allclose(result.values, float(result.source), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_any_metric_is_averaged_over_the_samples(setting):
   answers = np.array([3, 4])
   log_probability = circuits.log_probability(answers)

@@ -73,7 +73,13 @@ def runs(name, mask=None, start=1):
 
 
 @pytest.mark.parametrize('mask', [None, PADDED], ids=['whole', 'padded'])
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize(
+  'name',
+  [
+    name if name.startswith('windows') else pytest.param(name, marks=pytest.mark.slow)
+    for name in MODELS
+  ],
+)
 def test_a_run_from_a_position_on_is_the_whole_run_there(name, mask):
   with jax.enable_x64(True):
     MODELS[name] |= {'dtype': 'float64', 'param_dtype': 'float64'}

@@ -12,7 +12,7 @@ bit for bit as if it had not been stopped; Ctrl-C or SIGTERM stop it behind one.
 Any setting can be changed: `--config.trainer.steps=500 --config.trainer.seed=1`. Many
 dictionaries train at once, on the same batches, where a setting has several values:
 
-    --config.sweep="{'seed': (0, 1), 'activation.k': (16, 32)}"
+    --sweep='{"seed": [0, 1], "activation.k": [16, 32]}'
 
 They are saved as `dictionaries/0`, `1`, ... A configuration with the term `end_to_end`
 takes `--tokens` (the folder of tokens that `launch/harvest.py` makes) and `--model` in
@@ -42,6 +42,7 @@ STORE = flags.DEFINE_string('store', None, 'Dataset to train on.')
 HELD_OUT = flags.DEFINE_string('held_out', None, 'Dataset to evaluate on.')
 TOKENS = flags.DEFINE_string('tokens', None, 'Tokens to train on, through a model.')
 MODEL = flags.DEFINE_string('model', None, 'The model: a name or a folder.')
+SWEEP = flags.DEFINE_string('sweep', None, 'JSON: setting → values to train with.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
 TENSORBOARD = flags.DEFINE_bool('tensorboard', False, 'Whether to log to TensorBoard.')
 WANDB = flags.DEFINE_string('wandb', None, 'Project of Weights & Biases to log to.')
@@ -101,9 +102,13 @@ def sinks_of(workdir: pathlib.Path, config: Json) -> Iterator[list[training.Sink
 
 
 def train_on_store(
-  values: Json, reader: Reader, held_out: Reader | None, workdir: pathlib.Path
+  values: Json,
+  sweep: Json,
+  reader: Reader,
+  held_out: Reader | None,
+  workdir: pathlib.Path,
 ) -> Any:
-  """Trains one dictionary, or all of a sweep, on a dataset."""
+  """Trains one dictionary, or all of a sweep (setting → values), on a dataset."""
   inputs, targets = dictionaries.array_names(
     reader, values['inputs'] or None, values['targets']
   )
@@ -122,7 +127,7 @@ def train_on_store(
       workdir,
       inputs=inputs,
       targets=targets,
-      members=dictionaries.grid(values['sweep']) if values['sweep'] else None,
+      members=dictionaries.grid(sweep) if sweep else None,
       held_out=rows,
       mesh=make_mesh(values['mesh']['data'] or None, values['mesh']['model']),
       sinks=sinks,
@@ -181,7 +186,9 @@ def main(argv: list[str]) -> None:
     if STORE.value is None:
       raise app.UsageError('This configuration needs --store.')
     held_out = None if HELD_OUT.value is None else Reader(HELD_OUT.value)
-    result = train_on_store(values, Reader(STORE.value), held_out, workdir)
+    sweep = json.loads(SWEEP.value or '{}')
+    reader = Reader(STORE.value)
+    result = train_on_store(values, sweep, reader, held_out, workdir)
   if not result.finished:
     print('Stopped behind a checkpoint. Run again to go on.')
   elif jax.process_index() == 0:

@@ -41,8 +41,6 @@ def common(arg: str, terms: Mapping[str, Any]) -> ml_collections.ConfigDict:
   config.trainer.eval_every = 500
   config.trainer.checkpoint_every = 500
 
-  config.sweep = ml_collections.ConfigDict()  # Setting → values: many at once.
-
   config.mesh = ml_collections.ConfigDict()
   config.mesh.data = 0  # Parts of the batch; 0 for as many as the devices allow.
   config.mesh.model = 1  # Devices that share the features.

@@ -3,8 +3,7 @@
     python launch/harvest.py --config=configs/harvest/mlp.py --workdir=DIR
 
 2 million rows of eight arrays, 4 gigabytes. Transcoders of one layer need only two of
-them: `--config.harvest.sites="{'ln2.normalized': (1,), 'mlp_out': (1,)}"`. `quick`
-takes seconds, most of them to compile.
+them. `quick` takes seconds, most of them to compile.
 """
 
 import ml_collections
@@ -39,7 +38,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
   config.harvest = ml_collections.ConfigDict()
   sites = {'ln2.normalized': (0, 1, 2, 3), 'mlp_out': (0, 1, 2, 3)}
-  config.harvest.sites = ml_collections.ConfigDict(sites)
+  dotted = ml_collections.ConfigDict(sites, allow_dotted_keys=True)
+  config.harvest.sites = dotted
   config.harvest.batch_size = 16  # Sequences of a batch.
   config.harvest.drop_first = 1  # Tokens of each sequence that give no row.
   config.harvest.dtype = 'bfloat16'  # Stored.

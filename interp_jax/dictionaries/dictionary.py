@@ -62,7 +62,7 @@ class Dictionary:
     Raises:
       ValueError: if the shape is not the dictionary's.
     """
-    codes = codes_lib.dense(self._encoded(x), self.config.features)
+    codes = codes_lib.dense(self._encoded(x), self._count(x), self.config.features)
     return codes.reshape(*self._batch(x), *self.config.code_shape)
 
   def encode_sparse(
@@ -90,10 +90,12 @@ class Dictionary:
         f'between 1 and {limit}.'
       )
     codes = self._encoded(x)
-    if not isinstance(codes, SparseCodes):
-      values, indices = kernels.select(codes.reshape(-1, codes.shape[-1]), k)
+    if isinstance(codes, SparseCodes):
+      values, order = jax.lax.top_k(codes.values, k)
+      indices = jnp.take_along_axis(codes.indices, order, -1)
     else:
-      values, indices = codes.values[..., :k], codes.indices[..., :k]
+      codes = codes_lib.dense(codes, self._count(x), self.config.features)
+      values, indices = jax.lax.top_k(codes, k)
     shape = (*self._batch(x), *self.config.code_shape[:-1], k)
     return values.reshape(shape), indices.reshape(shape)
 
@@ -118,7 +120,8 @@ class Dictionary:
     shape = self.config.code_shape
     batch = codes.shape[: codes.ndim - len(shape)]
     flat = jnp.asarray(codes).reshape(-1, *shape)
-    return self._decoded(flat, like).reshape(*batch, *self.config.out_shape)
+    out = self._decoded(flat, len(flat), Plan(), like)
+    return out.reshape(*batch, *self.config.out_shape)
 
   def decode_sparse(
     self,
@@ -133,27 +136,34 @@ class Dictionary:
     codes = SparseCodes(
       jnp.asarray(values).reshape(shape), jnp.asarray(indices).reshape(shape)
     )
-    return self._decoded(codes, like).reshape(*batch, *self.config.out_shape)
+    out = self._decoded(codes, len(codes.values), _plan(), like)
+    return out.reshape(*batch, *self.config.out_shape)
 
   def __call__(self, x: Float[Array | np.ndarray, '...']) -> Float[Array, '...']:
     """The output for activations: codes decoded, and what a skip connection adds."""
     params, wiring = self._arrays, self.config.wiring
-    out = self._decoded(self._encoded(x), x) + wiring.skip(params, self._rows(x))
+    out = self._decoded(self._encoded(x), self._count(x), _plan(), x)
+    out = out + wiring.skip(params, self._rows(x))
     shape = (*self._batch(x), *self.config.out_shape)
     return out.astype(x.dtype).reshape(x.shape if self._has_heads(x) else shape)
 
+  def norms(self) -> Float[Array, '*C']:
+    """The norm of what each feature writes, which weighs it in L1: see the wiring."""
+    return self.config.wiring.norms(self._arrays)
+
   def _encoded(self, x: Array | np.ndarray) -> Codes:
     """Codes `[B, *C]`, sparse where the activation fixes how many are active."""
-    plan = Plan(kernels.resolve('auto'))
     rows = normalized(self.config.normalize, self._rows(x)).rows
     encoded = self.config.activation.encode(
-      self.config.wiring, self._arrays, rows, plan
+      self.config.wiring, self._arrays, rows, _plan()
     )
     return encoded.codes
 
-  def _decoded(self, codes: Codes, like: Array | np.ndarray | None) -> Array:
+  def _decoded(
+    self, codes: Codes, count: int, plan: Plan, like: Array | np.ndarray | None
+  ) -> Array:
     """The output `[B, *out]` of codes, in the units of the activations."""
-    out = self.config.wiring.decode(self._arrays, codes)
+    out = self.config.wiring.decode(self._arrays, codes, count, plan)
     if self.config.normalize == 'none':
       return out
     if like is None:
@@ -166,6 +176,10 @@ class Dictionary:
   def _has_heads(self, x: Array | np.ndarray) -> bool:
     """Whether activations are `[..., H, K]`, to be read as one axis."""
     return self.config.joins_heads and x.shape[-1] != self.config.width
+
+  def _count(self, x: Array | np.ndarray) -> int:
+    """How many inputs there are."""
+    return math.prod(self._batch(x))
 
   def _batch(self, x: Array | np.ndarray) -> tuple[int, ...]:
     """The axes of activations that are not of one input."""
@@ -192,6 +206,11 @@ class Dictionary:
       )
     dtype = jnp.promote_types(x.dtype, self.params['b_dec'].dtype)
     return jnp.asarray(x, dtype).reshape(-1, *shape)
+
+
+def _plan() -> Plan:
+  """How a dictionary is computed outside of training."""
+  return Plan(kernels.resolve('auto'))
 
 
 def save(

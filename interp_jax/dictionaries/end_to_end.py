@@ -93,7 +93,7 @@ def train_end_to_end(
     batches,
     trainer_lib.loop_config(trainer),
     workdir,
-    evaluate=trainer_lib.evaluator(config, held_out),
+    evaluate=trainer_lib.evaluator(config, held_out, mesh),
     place=functools.partial(_place, params, mesh),
     notes={
       'dictionary': config.to_dict(),
@@ -102,7 +102,7 @@ def train_end_to_end(
     },
     progress=progress,
   )
-  dictionary = export(config, result.state)
+  dictionary = trainer_lib.whole(export(config, result.state), mesh)
   scores = {} if held_out is None else trainer_lib.score(dictionary, held_out)
   return trainer_lib.TrainResult(
     dictionary, result.state, scores, result.finished, result.seconds

@@ -15,10 +15,11 @@ below `residual_threshold`, and, with `stop_on_duplicate`, after a step that add
 new feature. SAELens's `matching_pursuit` architecture is this with its steps taking
 each `||w_f||` to be 1, whatever it is (`assume_unit`).
 
-A step costs the product of `[B, D]` with `[D, F]` and its argmax. The other way is to
-keep `x W_dec^T` and subtract rows of the Gram matrix `W_dec W_dec^T`: no product in a
-step, but `F^2` numbers to hold, and `B F` of them to read and as many to write.
-GRAM_MEASUREMENT
+Choosing costs the product of `[B, D]` with `[D, F]` in each step. Or that product is
+made once and rows of the Gram matrix of the directions, `[F, F]`, are subtracted from
+it. Measured on two cores, float32, 8 steps, in milliseconds, without and with the Gram
+matrix (not counting its own product): 2048 rows, 64 -> 1024: 61 / 41; 1024 rows, 512 ->
+8192: 502 / 240. `use_gram` says where it is used.
 """
 
 import dataclasses
@@ -30,8 +31,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
-from interp_jax.dictionaries.orthogonal_pursuit import pursue_orthogonally, strongest
+from interp_jax.dictionaries.orthogonal_pursuit import products, pursue_orthogonally
 from interp_jax.edits import register_callable
+
+# Most features whose Gram matrix is made: a gigabyte in float32.
+GRAM_FEATURES = 16384
 
 X = Float[Array | np.ndarray, '*batch D']
 
@@ -44,10 +48,23 @@ class _State(NamedTuple):
   values: Float[Array, 'B k']
   indices: Int[Array, 'B k']
   done: Bool[Array, ' B']
+  # The products of the residual with all directions; None where each step makes them.
+  amounts: Any
+
+
+def use_gram(rows: int, features: int, max_atoms: int) -> bool:
+  """Whether the Gram matrix pays: it fits, and costs a quarter of the steps at most.
+
+  Args:
+    rows: B.
+    features: F.
+    max_atoms: Most steps.
+  """
+  return features <= GRAM_FEATURES and 4 * features <= rows * max_atoms
 
 
 @functools.partial(
-  jax.jit, static_argnames=('max_atoms', 'stop_on_duplicate', 'assume_unit')
+  jax.jit, static_argnames=('max_atoms', 'stop_on_duplicate', 'assume_unit', 'gram')
 )
 def pursue(
   centred: Float[Array, 'B D'],
@@ -56,6 +73,7 @@ def pursue(
   residual_threshold: float | Float[Array, ''] = 0.0,
   stop_on_duplicate: bool = True,
   assume_unit: bool = False,
+  gram: bool | None = None,
 ) -> tuple[Float[Array, 'B k'], Int[Array, 'B k'], Float[Array, ' B']]:
   """Matching pursuit of a batch; the loop ends when all rows have stopped.
 
@@ -68,6 +86,7 @@ def pursue(
     residual_threshold: A row whose residual has a smaller norm stops; 0 for never.
     stop_on_duplicate: Whether a row stops after a step that added no new feature.
     assume_unit: Whether to take the directions' lengths to be 1, whatever they are.
+    gram: Whether to go by the Gram matrix; None for what `use_gram` says.
 
   Returns:
     What each step added, to which feature (one may occur twice: its code is the sum),
@@ -76,28 +95,35 @@ def pursue(
   lengths = jnp.linalg.norm(W_dec, axis=-1)
   lengths = jnp.where((lengths > 0) & (not assume_unit), lengths, 1)
   directions = W_dec / lengths[:, None]
+  rows = centred.shape[0]
+  gram = use_gram(rows, len(W_dec), max_atoms) if gram is None else gram
+  matrix = products(directions, directions) if gram else None
 
   def step(state: _State) -> _State:
-    at, residual, values, indices, done = state
-    chosen = strongest(residual, directions)
+    at, residual, values, indices, done, amounts = state
+    found = products(residual, directions) if amounts is None else amounts
+    chosen = jnp.argmax(jax.nn.relu(found), -1)
     direction = directions[chosen]
     amount = jax.nn.relu(jnp.sum(residual * direction, -1))
     amount = jnp.where(done, 0, amount)
     residual = residual - amount[:, None] * direction
+    if matrix is not None:
+      amounts = amounts - amount[:, None] * matrix[chosen]
     if stop_on_duplicate:
       known = jnp.any((indices == chosen[:, None]) & (values != 0), -1)
       done = done | known | (amount == 0)
     done = done | (jnp.linalg.norm(residual, axis=-1) < residual_threshold)
     values = values.at[:, at].set(amount / lengths[chosen])
-    return _State(at + 1, residual, values, indices.at[:, at].set(chosen), done)
+    indices = indices.at[:, at].set(chosen)
+    return _State(at + 1, residual, values, indices, done, amounts)
 
-  rows = centred.shape[0]
   start = _State(
     step=jnp.array(0),
     residual=centred,
     values=jnp.zeros((rows, max_atoms), centred.dtype),
     indices=jnp.zeros((rows, max_atoms), int),
     done=jnp.zeros(rows, bool),
+    amounts=products(centred, directions) if gram else None,
   )
   end = jax.lax.while_loop(
     lambda state: (state.step < max_atoms) & ~jnp.all(state.done), step, start
@@ -137,6 +163,10 @@ class MatchingPursuit:
         f'residual_threshold={self.residual_threshold}: it is compared with a norm. '
         'Give 0 or more; 0 never stops a row.'
       )
+
+  def norms(self) -> Float[Array, ' F']:
+    """The norm of each row of the decoder."""
+    return jnp.linalg.norm(self._arrays['W_dec'], axis=-1)
 
   def encode(self, x: X) -> Float[Array, '*batch F']:
     """The codes of activations, dense.

@@ -12,7 +12,7 @@ all axes of a row (`[D]`; `[S, D]` for a crosscoder):
                         mean of 1 - ||t - y||^2 / ||t - c||^2    rows with t != c
     l0                  (1 / N) sum #{f: z_f != 0}
     l1                  (1 / N) sum sum_f |z_f|
-    l1_weighted         (1 / N) sum sum_f |z_f| ||W_dec_f||      see `decoder_norms`
+    l1_weighted         (1 / N) sum sum_f |z_f| ||W_dec_f||      `Dictionary.norms`
     cosine              (1 / N) sum t.y / (||t|| ||y||)          0 where a norm is 0
     norm_in, norm_out   (1 / N) sum ||t||, (1 / N) sum ||y||
     l2_ratio            (1 / N) sum ||y|| / ||t||               ||t|| < 1e-4 counts as 1

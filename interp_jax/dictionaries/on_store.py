@@ -23,7 +23,7 @@ def train_on_store(
   *,
   inputs: Sequence[str] | str | None = None,
   targets: Sequence[str] | str = (),
-  members: Sequence[Mapping[str, float]] | None = None,
+  members: Sequence[Mapping[str, float | int]] | None = None,
   sample_rows: int = 16_384,
   **options: Any,
 ) -> Any:

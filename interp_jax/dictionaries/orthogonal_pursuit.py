@@ -33,13 +33,12 @@ class _State(NamedTuple):
   done: Bool[Array, ' B']
 
 
-def strongest(
+def products(
   residual: Float[Array, 'B D'], directions: Float[Array, 'F D']
-) -> Int[Array, ' B']:
-  """The direction that each residual has most of; the first if it has of none."""
+) -> Float[Array, 'B F']:
+  """How much each residual has of each direction."""
   # In float32 throughout: accelerators would round the factors to fewer bits.
-  amounts = jnp.matmul(residual, directions.T, precision=jax.lax.Precision.HIGHEST)
-  return jnp.argmax(jax.nn.relu(amounts), -1)
+  return jnp.matmul(residual, directions.T, precision=jax.lax.Precision.HIGHEST)
 
 
 @functools.partial(jax.jit, static_argnames=('max_atoms',))
@@ -69,7 +68,7 @@ def pursue_orthogonally(
 
   def step(state: _State) -> _State:
     at, residual, basis, indices, taken, done = state
-    chosen = strongest(residual, directions)
+    chosen = jnp.argmax(jax.nn.relu(products(residual, directions)), -1)
     new = _outside(directions[chosen], basis)
     amount = jnp.sum(residual * new, -1)
     takes = ~done & (amount > 0)

@@ -31,12 +31,14 @@ Rows = Float[Array | np.ndarray, 'B ...']
 class Coder(Protocol):
   """What is measured: a callable pytree with codes, as `Dictionary`.
 
-  `encode` gives the codes of inputs, `[B, F]` or `[B, L, F]`, and a call the output.
-  The axes of `params['W_dec']` are those of a row's codes, then those of an output.
+  `encode` gives the codes of inputs, `[B, F]` or `[B, L, F]`, a call the output, and
+  `norms` the weight of each feature in L1, `[F]` or `[L, F]`.
   """
 
   @property
   def params(self) -> Any: ...
+
+  def norms(self) -> Array: ...
 
   def encode(self, x: Any) -> Array: ...
 
@@ -75,33 +77,6 @@ class Sums:
       active=self.active + other.active,
       totals={name: self.totals[name] + other.totals[name] for name in self.totals},
     )
-
-
-def decoder_norms(
-  W_dec: Float[Array | np.ndarray, '...'], codes: tuple[int, ...]
-) -> Float[Array, '...']:
-  """What weighs each feature in L1: the norms of all that it writes, added.
-
-  `||W_dec[f]||` for an autoencoder or a transcoder, and `sum_s ||W_dec[f, s]||` for a
-  crosscoder (Lindsey et al. 2024): each norm is over the last axis.
-
-  Args:
-    W_dec: The decoder, e.g. `[F, D]` or `[F, S, D]`.
-    codes: The shape of a row's codes, e.g. `(F,)`.
-
-  Returns:
-    The weights, of that shape.
-
-  Raises:
-    ValueError: if the decoder does not lead with the axes of the codes.
-  """
-  if W_dec.shape[: len(codes)] != codes or W_dec.ndim <= len(codes):
-    raise ValueError(
-      f'W_dec of shape {W_dec.shape} has no row for each code of shape {codes}. Its '
-      'first axes must be those of the codes.'
-    )
-  norms = jnp.linalg.norm(jnp.asarray(W_dec), axis=-1)
-  return jnp.sum(norms, axis=tuple(range(len(codes), norms.ndim)))
 
 
 def _wide(x: Rows) -> Array:
@@ -161,7 +136,7 @@ def _batch_sums(
   rows = len(t)
   flat, out = t.reshape(rows, -1), y.reshape(rows, -1)
   size = jnp.abs(codes).reshape(rows, -1)
-  weights = decoder_norms(dictionary.params['W_dec'], codes.shape[1:]).reshape(-1)
+  weights = dictionary.norms().reshape(-1)
   numbers = _of_rows(flat, out, center) | {
     'l1': jnp.sum(size, -1),
     'l1_weighted': jnp.sum(size * weights, -1),

@@ -38,7 +38,7 @@ from interp_jax.dictionaries.step import (
 )
 from interp_jax.sharding import MODEL
 
-Member = Mapping[str, float]
+Member = Mapping[str, float | int]
 OVER = ('auto', 'vmap', 'map')
 
 
@@ -55,7 +55,7 @@ class SweepOfDictionaries:
     seconds: Time in this call.
   """
 
-  members: tuple[dict[str, float], ...]
+  members: tuple[dict[str, float | int], ...]
   dictionaries: tuple[Dictionary, ...]
   state: DictionaryState
   metrics: tuple[dict[str, float | int], ...]
@@ -63,7 +63,7 @@ class SweepOfDictionaries:
   seconds: float
 
 
-def grid(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
+def grid(axes: Mapping[str, Sequence[float | int]]) -> list[dict[str, float | int]]:
   """All combinations of some settings; the last one named varies fastest.
 
   Args:
@@ -73,9 +73,9 @@ def grid(axes: Mapping[str, Sequence[float]]) -> list[dict[str, float]]:
   return [dict(zip(axes, values, strict=True)) for values in products]
 
 
-def settings_of(config: DictionaryConfig, trainer: TrainerConfig) -> dict[str, float]:
+def settings_of(config: DictionaryConfig, trainer: TrainerConfig) -> dict[str, Any]:
   """What members may differ in, with the values that the base has."""
-  found: dict[str, float] = {
+  found: dict[str, Any] = {
     'seed': trainer.seed,
     'learning_rate': trainer.learning_rate,
   }
@@ -237,7 +237,7 @@ def train_sweep(
   inputs, targets = trainer_lib.as_pair(sample)
   scale = initial.measure(inputs, trainer.center, trainer.normalize, targets)
   state = init_sweep(config, trainer, scale, values, len(members))
-  plan = dataclasses.replace(trainer_lib.plan_of(trainer, mesh), mesh=None)
+  plan = Plan('dense') if mesh is not None else trainer_lib.plan_of(trainer, None)
   layout = None
   if mesh is not None:
     _check_mesh(mesh, len(members))

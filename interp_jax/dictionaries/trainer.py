@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 import numpy as np
 
@@ -124,20 +124,20 @@ def train(
     batches,
     loop_config(trainer),
     workdir,
-    evaluate=evaluator(config, held_out),
+    evaluate=evaluator(config, held_out, mesh),
     place=functools.partial(training.place_batch, mesh=mesh),
     notes={'dictionary': config.to_dict(), 'trainer': trainer.settings},
     sinks=sinks,
     progress=progress,
   )
-  dictionary = export(config, result.state)
+  dictionary = whole(export(config, result.state), mesh)
   scores = {} if held_out is None else score(dictionary, held_out)
   return TrainResult(dictionary, result.state, scores, result.finished, result.seconds)
 
 
 def plan_of(trainer: TrainerConfig, mesh: Mesh | None) -> Plan:
   """How the steps are computed on some devices."""
-  return Plan(kernels.resolve(trainer.impl, 1 if mesh is None else mesh.size), mesh)
+  return Plan(kernels.resolve(trainer.impl), mesh)
 
 
 def loop_config(trainer: TrainerConfig) -> training.LoopConfig:
@@ -162,14 +162,23 @@ def score(dictionary: Dictionary, rows: Rows) -> dict[str, float | int]:
   return metrics.evaluate(dictionary, batches).to_dict()
 
 
+def whole(dictionary: Dictionary, mesh: Mesh | None) -> Dictionary:
+  """A dictionary that each of several processes holds whole, to measure and save it."""
+  if mesh is None or jax.process_count() == 1:
+    return dictionary
+  everywhere = NamedSharding(mesh, P())
+  gathered = jax.jit(lambda tree: tree, out_shardings=everywhere)(dictionary)
+  return jax.tree.map(lambda leaf: leaf.addressable_data(0), gathered)
+
+
 def evaluator(
-  config: DictionaryConfig, held_out: Rows | None
+  config: DictionaryConfig, held_out: Rows | None, mesh: Mesh | None = None
 ) -> Callable[[Any], dict[str, float | int]] | None:
   """Held-out rows → state → metrics; None where there are no rows."""
   if held_out is None:
     return None
   check_rows(config, held_out, 'held_out')
-  return lambda state: score(export(config, state), held_out)
+  return lambda state: score(whole(export(config, state), mesh), held_out)
 
 
 def as_pair(rows: Rows) -> tuple[np.ndarray, np.ndarray | None]:

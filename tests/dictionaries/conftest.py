@@ -2,6 +2,9 @@ import pytest
 
 from interp_jax.dictionaries import Dictionary, TopK
 from tests.dictionaries.planted import Planted, plant, random_dictionary
+from tests.models.conftest import quick_compile
+
+__all__ = ['quick_compile']
 
 
 @pytest.fixture(scope='session')

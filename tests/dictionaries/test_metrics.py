@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from interp_jax.dictionaries import (
+  Crosscoder,
   Dictionary,
   DictionaryConfig,
   ReLU,
@@ -14,7 +15,6 @@ from interp_jax.dictionaries import (
   evaluate,
   metrics,
 )
-from interp_jax.dictionaries.sums import decoder_norms
 from tests.dictionaries.planted import random_dictionary
 
 
@@ -30,6 +30,9 @@ class Cross:
   """A crosscoder that reads `[B, S, D]` and writes `[B, S, E]`, of linear parts."""
 
   params: Any
+
+  def norms(self):
+    return jnp.linalg.norm(self.params['W_dec'], axis=-1).sum(-1)
 
   def encode(self, x):
     return jax.nn.relu(jnp.einsum('bsd,sdf->bf', x, self.params['W_enc']))
@@ -199,13 +202,12 @@ def test_what_is_undefined_is_left_out(rows):
   assert np.isfinite(list(got.values())).all()
 
 
-def test_the_norms_of_what_a_feature_writes_are_added():
+def test_the_norms_of_what_a_crosscoders_feature_writes_are_added():
+  config = DictionaryConfig(4, 2, ReLU(), Crosscoder(3))
   W_dec = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+  cross = Dictionary({'W_dec': W_dec}, config)
   norms = np.sqrt((W_dec**2).sum(-1))
-  np.testing.assert_allclose(decoder_norms(W_dec, (2, 3)), norms, rtol=1e-6)
-  np.testing.assert_allclose(decoder_norms(W_dec, (2,)), norms.sum(1), rtol=1e-6)
-  with pytest.raises(ValueError, match='first axes'):
-    decoder_norms(W_dec, (3,))
+  np.testing.assert_allclose(cross.norms(), norms.sum(1), rtol=1e-6)
 
 
 def test_rows_that_cannot_be_scored_are_refused(dictionary, rows):

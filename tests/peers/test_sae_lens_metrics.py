@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from interp_jax import compat
 from interp_jax.dictionaries import (
   Dictionary,
   DictionaryConfig,
@@ -17,6 +18,7 @@ from interp_jax.dictionaries import (
   log10_density,
   uniqueness,
 )
+from tests.dictionaries.test_recovered import Setting
 
 torch = pytest.importorskip('torch')
 sae_lens = pytest.importorskip('sae_lens')
@@ -24,21 +26,20 @@ pytestmark = pytest.mark.peers
 
 WIDTH, FEATURES, CONTEXT, PROMPTS = 16, 48, 12, 6
 HOOK = 'blocks.0.hook_resid_post'
-BOS = 0
 
 
 def tensor(x):
   return torch.tensor(np.asarray(x), dtype=torch.float32)
 
 
-def weights(seed=0):
-  rng = np.random.default_rng(seed)
-  W_dec = rng.normal(size=(FEATURES, WIDTH)) * rng.uniform(0.2, 1, (FEATURES, 1))
+def weights(width=WIDTH):
+  rng = np.random.default_rng(0)
+  W_dec = rng.normal(size=(FEATURES, width)) * rng.uniform(0.2, 1, (FEATURES, 1))
   params = {
-    'W_enc': W_dec.T * 0.5 + 0.1 * rng.normal(size=(WIDTH, FEATURES)),
+    'W_enc': W_dec.T * 0.5 + 0.1 * rng.normal(size=(width, FEATURES)),
     'b_enc': rng.normal(size=FEATURES) * 0.3 - 0.5,
     'W_dec': W_dec,
-    'b_dec': rng.normal(size=WIDTH) * 0.1,
+    'b_dec': rng.normal(size=width) * 0.1,
   }
   params['b_enc'][3] = -1e4  # A dead feature.
   return {name: np.asarray(value, np.float32) for name, value in params.items()}
@@ -46,7 +47,8 @@ def weights(seed=0):
 
 def theirs(params):
   """The standard SAE of SAELens with these weights."""
-  cfg = sae_lens.StandardSAEConfig(d_in=WIDTH, d_sae=FEATURES)
+  width = len(params['b_dec'])
+  cfg = sae_lens.StandardSAEConfig(d_in=width, d_sae=FEATURES)
   cfg.metadata.hook_name, cfg.metadata.hook_head_index = HOOK, None
   sae = sae_lens.StandardSAE(cfg)
   sae.load_state_dict({name: tensor(value) for name, value in params.items()})
@@ -55,7 +57,7 @@ def theirs(params):
 
 def ours(params):
   arrays = {name: jnp.asarray(value) for name, value in params.items()}
-  return Dictionary(arrays, DictionaryConfig(WIDTH, FEATURES, ReLU()))
+  return Dictionary(arrays, DictionaryConfig(len(params['b_dec']), FEATURES, ReLU()))
 
 
 class Rows:
@@ -163,7 +165,7 @@ def test_the_evaluations_on_synthetic_data_agree():
   with torch.no_grad():
     expected = evals.eval_sae_on_synthetic_data(
       theirs(params),
-      SimpleNamespaceDict(tensor(truth)),
+      Features(tensor(truth)),
       SimpleNamespace(sample=lambda _: remaining.pop(0)),
       num_samples=500,
       batch_size=100,
@@ -187,7 +189,7 @@ def test_the_evaluations_on_synthetic_data_agree():
   assert scores.accuracy.mean() == pytest.approx(there.accuracy, rel=1e-5)
 
 
-class SimpleNamespaceDict(SimpleNamespace):
+class Features(SimpleNamespace):
   """A feature dictionary of SAELens's without its bias."""
 
   def __init__(self, vectors):
@@ -195,6 +197,33 @@ class SimpleNamespaceDict(SimpleNamespace):
 
   def __call__(self, acts):
     return acts @ self.feature_vectors
+
+
+def test_the_losses_of_a_spliced_model_agree():
+  from sae_lens.evals import get_recons_loss
+  from sae_lens.training.activation_scaler import ActivationScaler
+
+  setting = Setting()
+  params = weights(width=8)
+  dictionary = ours(params)
+  got = setting.score(dictionary, bos_id=None, layer=0, mean=np.zeros(8))
+  with torch.no_grad():
+    losses = get_recons_loss(
+      theirs(params),
+      compat.hooked_transformer(setting.model, setting.params),
+      ActivationScaler(),
+      torch.tensor(setting.tokens),
+      compute_kl=True,
+      compute_ce_loss=True,
+      model_kwargs={'prepend_bos': False},
+    )
+  # The last position predicts nothing that is known; their KL is of all positions.
+  means = {name: float(value[:, :8].mean()) for name, value in losses.items()}
+  assert got.ce['clean'] == pytest.approx(means['ce_loss_without_sae'], rel=1e-5)
+  assert got.ce['spliced'] == pytest.approx(means['ce_loss_with_sae'], rel=1e-5)
+  assert got.ce['zero'] == pytest.approx(means['ce_loss_with_ablation'], rel=1e-5)
+  assert got.kl['spliced'] == pytest.approx(means['kl_div_with_sae'], rel=1e-4)
+  assert got.kl['zero'] == pytest.approx(means['kl_div_with_ablation'], rel=1e-4)
 
 
 def test_the_log_density_is_what_they_keep():

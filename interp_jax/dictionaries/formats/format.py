@@ -200,6 +200,19 @@ def tensors_for(table: Sequence[Row], params: Mapping[str, Any]) -> dict[str, An
   return found
 
 
+def unit_factor(where: str, tensors: Tensors) -> list[str]:
+  """The tensor `scaling_factor`, which some old files have, and which must be 1.
+
+  Raises:
+    ValueError: if it is not.
+  """
+  if 'scaling_factor' not in tensors:
+    return []
+  if not np.allclose(tensors['scaling_factor'].read(), 1):
+    raise ValueError(f'{where}: a scaling_factor other than 1 is not supported.')
+  return ['scaling_factor']
+
+
 def features_of(where: str, tensors: Mapping[str, Stored], name: str, axis: int) -> int:
   """A length that the config does not say, from a matrix's shape.
 

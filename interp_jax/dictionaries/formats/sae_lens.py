@@ -47,6 +47,7 @@ from interp_jax.dictionaries.formats.format import (
   open_tensors,
   rows,
   tensors_for,
+  unit_factor,
 )
 from interp_jax.dictionaries.formats.names import hook_of, site_of
 from interp_jax.dictionaries.formats.stored import Tensors, from_safetensors
@@ -157,11 +158,18 @@ def _read_plain(
   )
   threshold = architecture in _BATCHTOPK
   unused = ['topk_threshold'] if threshold else []
-  load = open_tensors(str(path), tensors, _rows(config), config, unused)
+  unused += unit_factor(str(path), tensors)
+  table, logs = _rows(config), 'log_threshold' in tensors
+  if logs:  # Of JumpReLU checkpoints before 2025.
+    renamed = {'threshold': 'log_threshold'}
+    table = [row._replace(source=renamed.get(row.source, row.source)) for row in table]
+  load = open_tensors(str(path), tensors, table, config, unused)
   rescaled = fields.take('rescale_acts_by_decoder_norm', threshold)
 
   def build() -> Dictionary:
     params, final = load(), config
+    if logs:
+      params = params | {'threshold': jnp.exp(params['threshold'])}
     if scale != 1:
       params = fold_input_scale(params, scale)
     if rescaled:

@@ -11,7 +11,7 @@ from interp_jax import edits
 from interp_jax.core import Model, unknown
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward
-from interp_jax.dictionaries.objective.term import Term
+from interp_jax.dictionaries.objective.term import Scalar, Term
 
 KINDS = ('kl', 'ce')
 
@@ -75,7 +75,7 @@ class EndToEnd(Term):
     kind: `'kl'` or `'ce'`.
   """
 
-  coefficient: float = 1.0
+  coefficient: Scalar = 1.0
   kind: str = 'kl'
   name: ClassVar[str] = 'end_to_end'
 

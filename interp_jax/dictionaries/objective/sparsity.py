@@ -12,15 +12,16 @@ from interp_jax.dictionaries import ste
 from interp_jax.dictionaries.activation import JumpReLU
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward
-from interp_jax.dictionaries.objective.term import Term, ramp
+from interp_jax.dictionaries.objective.term import Scalar, Term, ramp
 
 Fall = tuple[int, int] | None
 L0_SHAPES = ('linear', 'relative', 'quadratic')
 
 
 def _per_example(values: Array) -> Float[Array, ' B']:
-  """The sum over all features of an example."""
-  return jnp.sum(values.reshape(values.shape[0], -1), -1)
+  """The sum over all features of an example, in float32 at least."""
+  dtype = jnp.promote_types(values.dtype, jnp.float32)
+  return jnp.sum(values.reshape(values.shape[0], -1), -1, dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +38,14 @@ class L1(Term):
     by_norm: Whether codes are weighted by the decoder's norms.
   """
 
-  coefficient: float = 1.0
+  coefficient: Scalar = 1.0
   warmup: int = 0
   fall: Fall = None
   by_norm: bool = True
   name: ClassVar[str] = 'l1'
 
   def __call__(self, forward: Forward) -> Float[Array, '']:
-    total = jnp.mean(_per_example(forward.weighted(self.by_norm)))
+    total = jnp.mean(forward.per_example(forward.weighted(self.by_norm)))
     return self.coefficient * ramp(forward.step, self.warmup, self.fall) * total
 
 
@@ -63,8 +64,8 @@ class Tanh(Term):
     by_norm: As in `L1`.
   """
 
-  coefficient: float = 1.0
-  scale: float = 4.0
+  coefficient: Scalar = 1.0
+  scale: Scalar = 4.0
   warmup: int = 0
   fall: Fall = None
   by_norm: bool = True
@@ -73,7 +74,7 @@ class Tanh(Term):
   def __call__(self, forward: Forward) -> Float[Array, '']:
     soft = jnp.tanh(self.scale * forward.weighted(self.by_norm))
     share = ramp(forward.step, self.warmup, self.fall)
-    return self.coefficient * share * jnp.mean(_per_example(soft))
+    return self.coefficient * share * jnp.mean(forward.per_example(soft))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +98,8 @@ class L0(Term):
       window above it is left; dictionary_learning trains so.
   """
 
-  coefficient: float = 1.0
-  target: float = 20.0
+  coefficient: Scalar = 1.0
+  target: Scalar = 20.0
   shape: str = 'linear'
   warmup: int = 0
   fall: Fall = None
@@ -150,7 +151,7 @@ class PreActivation(Term):
       features, dead or not.
   """
 
-  coefficient: float = 3e-6
+  coefficient: Scalar = 3e-6
   dead_after: int = 100_000
   name: ClassVar[str] = 'pre_activation'
 

@@ -1,0 +1,125 @@
+"""Dictionaries over many devices: the same step, whatever the mesh."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from interp_jax import dictionaries, training
+from interp_jax.dictionaries import initial
+from interp_jax.dictionaries import step as step_lib
+from interp_jax.dictionaries.trainer import as_pair, dictionary_rules, plan_of
+from interp_jax.sharding import make_mesh, shardings
+from tests.dictionaries.architectures import ARCHITECTURES
+
+
+def first_state(architecture, settings):
+  config, rows = architecture.config, architecture.rows()
+  inputs, targets = as_pair(rows)
+  scale = initial.measure(inputs, targets=targets)
+  return step_lib.init_state(config, settings, scale)
+
+
+def advance(architecture, settings, state, mesh, count):
+  """Some steps on a mesh, or on one device."""
+  config = architecture.config
+  layout = None
+  if mesh is not None:
+    layout = shardings(mesh, dictionary_rules(config), state)
+    state = jax.device_put(state, layout)
+  step = step_lib.make_step(config, settings, plan_of(settings, mesh))
+  compiled = training.compile_step(step, mesh, layout, donate=False)
+  batches, metrics = architecture.batches(), {}
+  for _ in range(count):
+    state, metrics = compiled(state, training.place_batch(next(batches), mesh))
+  return state, metrics
+
+
+def assert_close(one, other, **tolerance):
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+    np.testing.assert_allclose(a, b, **tolerance)
+
+
+@pytest.mark.parametrize('name', ARCHITECTURES)
+def test_a_step_on_eight_devices_equals_one_on_one_device(name):
+  architecture = ARCHITECTURES[name]
+  settings = architecture.settings()
+  state = first_state(architecture, settings)
+  alone, metrics = advance(architecture, settings, state, None, 1)
+  mesh = make_mesh(data=4, model=2)
+  many, same = advance(architecture, settings, state, mesh, 1)
+  assert len(many.params['b_dec'].sharding.device_set) == 8
+  assert 'model' in str(jax.tree.leaves(many.params['W_dec'])[0].sharding.spec)
+  assert_close(metrics, same, rtol=2e-5, atol=1e-6)
+  # Adam's first update is the sign of the gradient, nearly: its moments are compared.
+  assert_close(alone.opt_state, many.opt_state, rtol=1e-4, atol=1e-5)
+  np.testing.assert_array_equal(alone.idle, many.idle)
+
+
+def test_a_run_goes_on_on_another_mesh(tmp_path):
+  architecture = ARCHITECTURES['topk']
+  settings = architecture.settings(checkpoint_every=5)
+  half = architecture.settings(checkpoint_every=5)
+
+  def run(folder, mesh, stop=None):
+    batches = architecture.batches()
+    if stop is not None:
+      batches = Stops(batches, stop)
+    return dictionaries.train(
+      architecture.config,
+      settings if stop is None else half,
+      batches,
+      architecture.rows(),
+      folder,
+      mesh=mesh,
+      progress=False,
+    )
+
+  whole = run(tmp_path / 'whole', None)
+  with pytest.raises(KeyboardInterrupt):
+    run(tmp_path / 'parts', make_mesh(data=4, model=2), stop=7)
+  parts = run(tmp_path / 'parts', make_mesh(data=2, devices=jax.devices()[:2]))
+  assert_close(whole.state.params, parts.state.params, rtol=1e-3, atol=1e-4)
+
+
+class Stops:
+  """Batches that end in an interrupt."""
+
+  def __init__(self, batches, after):
+    self._batches, self._left = batches, after
+
+  def __next__(self):
+    if not self._left:
+      raise KeyboardInterrupt
+    self._left -= 1
+    return next(self._batches)
+
+  def get_state(self):
+    return self._batches.get_state()
+
+  def set_state(self, state):
+    self._batches.set_state(state)
+
+
+def test_members_of_a_sweep_may_be_split_over_devices(tmp_path):
+  architecture = ARCHITECTURES['topk']
+  members = dictionaries.grid({'seed': (0, 1), 'activation.k': (2, 3)})
+
+  def run(name, mesh, over):
+    return dictionaries.train_sweep(
+      architecture.config,
+      architecture.settings(steps=3),
+      members,
+      architecture.batches(),
+      architecture.rows(),
+      tmp_path / name,
+      mesh=mesh,
+      over=over,
+      progress=False,
+    )
+
+  one = run('one', None, 'map')
+  many = run('many', make_mesh(data=2, model=4), 'vmap')
+  assert jnp.ndim(many.state.step) == 1
+  assert len(many.state.idle.sharding.device_set) == 8
+  assert_close(one.state.params, many.state.params, rtol=1e-3, atol=1e-4)

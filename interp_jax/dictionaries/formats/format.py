@@ -89,12 +89,23 @@ class Format(NamedTuple):
     find: The dictionaries of the format at a path.
     read: Understands one of them.
     write: Writes one; None where that is not possible.
+    facts: Which facts the user may give.
   """
 
   name: str
   find: Callable[[pathlib.Path], list[pathlib.Path]]
   read: Callable[[pathlib.Path, Facts], Found]
   write: Callable[[pathlib.Path, Any, Mapping[str, Any]], None] | None = None
+  facts: tuple[str, ...] = ('site', 'layer')
+
+  def check(self, facts: Facts) -> None:
+    """Raises ValueError for facts that its pages do not ask for."""
+    for name in FACTS:
+      if getattr(facts, name) is not None and name not in self.facts:
+        raise ValueError(
+          f'{name}={getattr(facts, name)!r}: dictionaries of the format {self.name} do '
+          f'not need it. They may be given {", ".join(self.facts) or "nothing"}.'
+        )
 
 
 class Row(NamedTuple):

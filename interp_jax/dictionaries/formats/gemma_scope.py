@@ -7,7 +7,8 @@ not subtracted from inputs. What files do not say, the names of the folders do: 
 them, or give `site=` and `layer=`.
 
 Dictionaries of the embedding were trained on embeddings divided by the root of the
-width, and are read for embeddings as the model has them. Those of attention read all
+width, and are read for embeddings as the model has them (`b_dec` stays what it is, as
+in SAELens). Those of attention read all
 heads of `z` as one. A transcoder reads what the norm before the MLP gives,
 `ln2.normalized`, and writes `mlp_out`.
 """
@@ -51,13 +52,14 @@ from interp_jax.dictionaries.formats.stored import (
 from interp_jax.dictionaries.wiring import Autoencoder, Transcoder
 
 _SKIP = 'affine_skip_connection'
-# fmt: off
-_SITES = (  # The first that a path has.
-  ('embedding', 'embed'), ('transcoder', 'transcoder'), ('clt', 'transcoder'),
-  ('resid_post', 'resid_post'), ('attn_out', 'z'), ('mlp_out', 'mlp_out'),
-  ('-res', 'resid_post'), ('-att', 'z'), ('-mlp', 'mlp_out'),
+# Of folders, from the innermost on: the first that says what a dictionary is of.
+_SITES = (
+  (r'embedding', 'embed'),
+  (r'transcoder.*|clt.*|.*gemma-scope.*-transcoders', 'transcoder'),
+  (r'resid_post.*|.*gemma-scope.*-res', 'resid_post'),
+  (r'attn_out.*|.*gemma-scope.*-att', 'z'),
+  (r'mlp_out.*|.*gemma-scope.*-mlp', 'mlp_out'),
 )
-# fmt: on
 
 
 def find(path: pathlib.Path) -> list[pathlib.Path]:
@@ -114,9 +116,10 @@ def read(path: pathlib.Path, facts: Facts) -> Found:
 
 
 def _kind(path: pathlib.Path) -> str | None:
-  for part, site in _SITES:
-    if part in str(path):
-      return site
+  for part in reversed(path.parts):
+    for pattern, site in _SITES:
+      if re.fullmatch(pattern, part):
+        return site
   return None
 
 

@@ -91,7 +91,7 @@ def test_gemma_scope_of_the_embedding_is_for_the_models_embedding(tmp_path):
   folder.mkdir(parents=True)
   np.savez(folder / 'params.npz', **p)
   codes, out = gemma_scope(p, x / WIDTH**0.5)
-  # b_dec is not scaled by the library, whose dictionaries of the embedding have none.
+  # b_dec is not scaled: SAELens leaves it, too.
   out = (out - p['b_dec']) * WIDTH**0.5 + p['b_dec']
   ours = dictionaries.load(folder)
   assert_is(ours, x, codes, out)

@@ -191,8 +191,10 @@ def test_facts_that_nobody_asks_for_are_errors(saved, tmp_path):
     dictionaries.load(folder, format='sparsifi')
   own = tmp_path / 'own'
   dictionaries.save(own, draw(DictionaryConfig(WIDTH, FEATURES, ReLU())))
-  with pytest.raises(ValueError, match='says all about itself'):
+  with pytest.raises(ValueError, match='may be given nothing'):
     dictionaries.load(own, layer=3)
+  with pytest.raises(ValueError, match=r'k=3: .* do not need it'):
+    dictionaries.load(folder, k=3)
 
 
 def test_sites_of_the_users_go_before_those_of_the_files(saved):

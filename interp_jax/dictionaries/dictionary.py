@@ -142,9 +142,8 @@ class Dictionary:
   def __call__(self, x: Float[Array | np.ndarray, '...']) -> Float[Array, '...']:
     """The output for activations: codes decoded, and what a skip connection adds."""
     params, wiring = self._arrays, self.config.wiring
-    rows = self._rows(x)
-    out = self._decoded(self._encoded(x), len(rows), _plan(), x)
-    out = out + wiring.skip(params, rows)
+    out = self._decoded(self._encoded(x), self._count(x), _plan(), x)
+    out = out + wiring.skip(params, self._rows(x))
     shape = (*self._batch(x), *self.config.out_shape)
     return out.astype(x.dtype).reshape(x.shape if self._has_heads(x) else shape)
 
@@ -161,10 +160,10 @@ class Dictionary:
     return encoded.codes
 
   def _decoded(
-    self, codes: Codes, batch: int, plan: Plan, like: Array | np.ndarray | None
+    self, codes: Codes, count: int, plan: Plan, like: Array | np.ndarray | None
   ) -> Array:
     """The output `[B, *out]` of codes, in the units of the activations."""
-    out = self.config.wiring.decode(self._arrays, codes, batch, plan)
+    out = self.config.wiring.decode(self._arrays, codes, count, plan)
     if self.config.normalize == 'none':
       return out
     if like is None:

@@ -88,6 +88,7 @@ def load_all(
   folder = pathlib.Path(path)
   given = Facts.of(facts, tuple(ignore_fields))
   page, members = _members(folder, format)
+  page.check(given)
   return {
     member.relative_to(folder).as_posix(): page.read(member, given).build()
     for member in members
@@ -149,6 +150,7 @@ def _page(name: str) -> Format:
 def _one(path: str | os.PathLike[str], name: str | None, facts: Facts) -> Found:
   """The one dictionary at a path."""
   page, members = _members(pathlib.Path(path), name)
+  page.check(facts)
   if len(members) > 1:
     shown = ', '.join(str(member) for member in members[:4])
     more = f' and {len(members) - 4} more' if len(members) > 4 else ''

@@ -230,4 +230,4 @@ def _write_cross_layer(path: pathlib.Path, dictionary: Dictionary) -> None:
     write_tensors(path / f'W_dec_{layer}.safetensors', decoder)
 
 
-CIRCUIT_TRACER = Format('circuit_tracer', find, read, write)
+CIRCUIT_TRACER = Format('circuit_tracer', find, read, write, ('site', 'layer', 'k'))

@@ -89,12 +89,23 @@ class Format(NamedTuple):
     find: The dictionaries of the format at a path.
     read: Understands one of them.
     write: Writes one; None where that is not possible.
+    facts: Which facts the user may give.
   """
 
   name: str
   find: Callable[[pathlib.Path], list[pathlib.Path]]
   read: Callable[[pathlib.Path, Facts], Found]
   write: Callable[[pathlib.Path, Any, Mapping[str, Any]], None] | None = None
+  facts: tuple[str, ...] = ('site', 'layer')
+
+  def check(self, facts: Facts) -> None:
+    """Raises ValueError for facts that its pages do not ask for."""
+    for name in FACTS:
+      if getattr(facts, name) is not None and name not in self.facts:
+        raise ValueError(
+          f'{name}={getattr(facts, name)!r}: dictionaries of the format {self.name} do '
+          f'not need it. They may be given {", ".join(self.facts) or "nothing"}.'
+        )
 
 
 class Row(NamedTuple):
@@ -198,6 +209,19 @@ def tensors_for(table: Sequence[Row], params: Mapping[str, Any]) -> dict[str, An
     value = value if row.axes is None else value.transpose(np.argsort(row.axes))
     found[row.source] = np.ascontiguousarray(value)
   return found
+
+
+def unit_factor(where: str, tensors: Tensors) -> list[str]:
+  """The tensor `scaling_factor`, which some old files have, and which must be 1.
+
+  Raises:
+    ValueError: if it is not.
+  """
+  if 'scaling_factor' not in tensors:
+    return []
+  if not np.allclose(tensors['scaling_factor'].read(), 1):
+    raise ValueError(f'{where}: a scaling_factor other than 1 is not supported.')
+  return ['scaling_factor']
 
 
 def features_of(where: str, tensors: Mapping[str, Stored], name: str, axis: int) -> int:

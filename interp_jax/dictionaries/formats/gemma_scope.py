@@ -7,12 +7,13 @@ not subtracted from inputs. What files do not say, the names of the folders do: 
 them, or give `site=` and `layer=`.
 
 Dictionaries of the embedding were trained on embeddings divided by the root of the
-width, and are read for embeddings as the model has them. Those of attention read all
+width, and are read for embeddings as the model has them (`b_dec` stays what it is, as
+in SAELens). Those of attention read all
 heads of `z` as one. A transcoder reads what the norm before the MLP gives,
 `ln2.normalized`, and writes `mlp_out`.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 import pathlib
 import re
 from typing import Any
@@ -39,6 +40,7 @@ from interp_jax.dictionaries.formats.format import (
   features_of,
   open_tensors,
   rows,
+  unit_factor,
 )
 from interp_jax.dictionaries.formats.names import site_of_module
 from interp_jax.dictionaries.formats.stored import (
@@ -50,13 +52,14 @@ from interp_jax.dictionaries.formats.stored import (
 from interp_jax.dictionaries.wiring import Autoencoder, Transcoder
 
 _SKIP = 'affine_skip_connection'
-# fmt: off
-_SITES = (  # The first that a path has.
-  ('embedding', 'embed'), ('transcoder', 'transcoder'), ('clt', 'transcoder'),
-  ('resid_post', 'resid_post'), ('attn_out', 'z'), ('mlp_out', 'mlp_out'),
-  ('-res', 'resid_post'), ('-att', 'z'), ('-mlp', 'mlp_out'),
+# Of folders, from the innermost on: the first that says what a dictionary is of.
+_SITES = (
+  (r'embedding', 'embed'),
+  (r'transcoder.*|clt.*|.*gemma-scope.*-transcoders', 'transcoder'),
+  (r'resid_post.*|.*gemma-scope.*-res', 'resid_post'),
+  (r'attn_out.*|.*gemma-scope.*-att', 'z'),
+  (r'mlp_out.*|.*gemma-scope.*-mlp', 'mlp_out'),
 )
-# fmt: on
 
 
 def find(path: pathlib.Path) -> list[pathlib.Path]:
@@ -81,6 +84,8 @@ def read(path: pathlib.Path, facts: Facts) -> Found:
   tensors = from_npz(path) if path.suffix == '.npz' else from_safetensors(path)
   tensors = {re.sub('^w_', 'W_', name): tensor for name, tensor in tensors.items()}
   where, kind = str(path), _kind(path)
+  if 'W_enc' in tensors and len(tensors['W_enc'].shape) == 3:
+    return _cross_layer(where, _unstacked(tensors), facts)
   raw, site, out_site, layer = _described(path, kind, facts)
   width = features_of(where, tensors, 'W_enc', 0)
   features = features_of(where, tensors, 'W_enc', 1)
@@ -97,7 +102,7 @@ def read(path: pathlib.Path, facts: Facts) -> Found:
   )
   table = rows('W_enc b_enc W_dec b_dec threshold')
   table += [Row(_SKIP, 'W_skip')] if skip else []
-  unused = _ones(where, tensors)
+  unused = unit_factor(where, tensors)
   load = open_tensors(where, tensors, table, config, unused)
 
   def build() -> Dictionary:
@@ -111,9 +116,10 @@ def read(path: pathlib.Path, facts: Facts) -> Found:
 
 
 def _kind(path: pathlib.Path) -> str | None:
-  for part, site in _SITES:
-    if part in str(path):
-      return site
+  for part in reversed(path.parts):
+    for pattern, site in _SITES:
+      if re.fullmatch(pattern, part):
+        return site
   return None
 
 
@@ -140,15 +146,6 @@ def _described(
   return fields.values, site, out_site, layer
 
 
-def _ones(where: str, tensors: Tensors) -> list[str]:
-  """A factor that some files have; it must be 1, as it is in all published ones."""
-  if 'scaling_factor' not in tensors:
-    return []
-  if not jnp.allclose(tensors['scaling_factor'].read(), 1):
-    raise ValueError(f'{where}: a scaling_factor other than 1 is not supported.')
-  return ['scaling_factor']
-
-
 def _model(path: pathlib.Path, raw: dict[str, Any]) -> str | None:
   if 'model_name' in raw:
     return raw['model_name']
@@ -162,15 +159,32 @@ def _model(path: pathlib.Path, raw: dict[str, Any]) -> str | None:
 def _read_cross_layer(folder: pathlib.Path, facts: Facts) -> Found:
   """`w_enc [D, F]`, `w_dec [F, L, D]` and the rest in a file for each layer."""
   where, files = str(folder), _groups(folder)
-  parts = [from_safetensors(file) for file in files]
   numbers = [layer_in(file.name) for file in files]
   if numbers != list(range(len(files))):
     raise ValueError(
       f'{where} holds layers {numbers}; a cross-layer transcoder has all from 0 on.'
     )
+  return _cross_layer(where, [from_safetensors(file) for file in files], facts)
+
+
+def _unstacked(tensors: Tensors) -> list[Tensors]:
+  """The layers of a file that holds them all, with the layer as the first axis."""
+
+  def layer_of(tensor: Stored, layer: int) -> Stored:
+    return Stored(tensor.shape[1:], lambda: tensor.read()[layer])
+
+  layers = tensors['W_enc'].shape[0]
+  return [
+    {name.lower(): layer_of(tensor, layer) for name, tensor in tensors.items()}
+    for layer in range(layers)
+  ]
+
+
+def _cross_layer(where: str, parts: Sequence[Tensors], facts: Facts) -> Found:
+  """From the tensors of each layer."""
   width = features_of(where, parts[0], 'w_enc', 0)
   features = features_of(where, parts[0], 'w_enc', 1)
-  layers, skip = len(files), _SKIP in parts[0]
+  layers, skip = len(parts), _SKIP in parts[0]
   config = DictionaryConfig(
     width,
     features,
@@ -186,30 +200,26 @@ def _read_cross_layer(folder: pathlib.Path, facts: Facts) -> Found:
     'b_dec': (width,),
     'threshold': (features,),
   } | ({_SKIP: (width, width)} if skip else {})
-  for file, part in zip(files, parts, strict=True):
+  for layer, part in enumerate(parts):
     found = {name: tensor.shape for name, tensor in part.items()}
     if found != shapes:
-      raise ValueError(f'{file} holds {found}; with {layers} layers it is {shapes}.')
-  stack = lambda name: jnp.stack([jnp.asarray(part[name].read()) for part in parts])
-  return Found(
-    metadata_of('gemma_scope', {}, None, 1024),
-    lambda: Dictionary(_cross_layer_params(parts, stack, skip), config),
-  )
+      raise ValueError(
+        f'{where}, layer {layer}, holds {found}; with {layers} layers it is {shapes}.'
+      )
 
-
-def _cross_layer_params(
-  parts: list[dict[str, Stored]], stack: Callable[[str], Any], skip: bool
-) -> dict[str, Any]:
-  """Decoders to earlier layers are in the files, and mean nothing."""
-  params: dict[str, Any] = {
-    'W_enc': stack('w_enc'),
-    'W_dec': {
+  def build() -> Dictionary:
+    stack = lambda name: jnp.stack([jnp.asarray(part[name].read()) for part in parts])
+    params: dict[str, Any] = {'W_enc': stack('w_enc')}
+    # Decoders to earlier layers are in the files, and mean nothing.
+    params['W_dec'] = {
       str(layer): jnp.asarray(part['w_dec'].read()[:, layer:])
       for layer, part in enumerate(parts)
-    },
-  }
-  params |= {name: stack(name) for name in ('b_enc', 'b_dec', 'threshold')}
-  return params | ({'W_skip': stack(_SKIP)} if skip else {})
+    }
+    params |= {name: stack(name) for name in ('b_enc', 'b_dec', 'threshold')}
+    params |= {'W_skip': stack(_SKIP)} if skip else {}
+    return Dictionary(params, config)
+
+  return Found(metadata_of('gemma_scope', {}, None, 1024), build)
 
 
 GEMMA_SCOPE = Format('gemma_scope', find, read)

@@ -191,4 +191,6 @@ def _with(config: DictionaryConfig, activation: Any) -> DictionaryConfig:
   return dataclasses.replace(config, activation=activation)
 
 
-LLAMASCOPIUM = Format('llamascopium', find, read)
+LLAMASCOPIUM = Format(
+  'llamascopium', find, read, facts=('site', 'layer', 'input_scale')
+)

@@ -71,8 +71,3 @@ def site_of_module(name: str | None) -> _Place:
   """Site and layer of a module's input or output in transformers' Gemma 3."""
   match = re.fullmatch(r'model(?:\.language_model)?\.layers\.(\d+)\.(.+)', name or '')
   return (_MODULES.get(match[2]), int(match[1])) if match else (None, None)
-
-
-def is_heads(site: str | None) -> bool:
-  """Whether activations of the site are `[..., H, K]`."""
-  return site in ('q', 'k', 'v', 'z', 'rot_q', 'rot_k')

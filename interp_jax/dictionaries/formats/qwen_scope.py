@@ -100,8 +100,12 @@ def _write_qwen(
   write_pickle(path / f'layer{config.layer or 0}.sae.pt', tensors)
 
 
+def _find_qwen(path: pathlib.Path) -> list[pathlib.Path]:
+  return files_like(path, 'layer*.sae.pt')
+
+
 QWEN_SCOPE = Format(
-  'qwen_scope', lambda path: files_like(path, 'layer*.sae.pt'), _read_qwen, _write_qwen
+  'qwen_scope', _find_qwen, _read_qwen, _write_qwen, ('site', 'layer', 'k')
 )
 
 

@@ -91,7 +91,7 @@ def test_gemma_scope_of_the_embedding_is_for_the_models_embedding(tmp_path):
   folder.mkdir(parents=True)
   np.savez(folder / 'params.npz', **p)
   codes, out = gemma_scope(p, x / WIDTH**0.5)
-  # b_dec is not scaled by the library, whose dictionaries of the embedding have none.
+  # b_dec is not scaled: SAELens leaves it, too.
   out = (out - p['b_dec']) * WIDTH**0.5 + p['b_dec']
   ours = dictionaries.load(folder)
   assert_is(ours, x, codes, out)
@@ -163,6 +163,7 @@ def test_cross_layer_transcoders_of_gemma_scope_2_are_their_formula(tmp_path, af
   rng = np.random.default_rng(0)
   out = np.zeros((len(x), layers, WIDTH), np.float32)
   codes = np.zeros((len(x), layers, FEATURES), np.float32)
+  every = []
   for layer in range(layers):
     p = arrays(layer)
     w_dec = rng.normal(size=(FEATURES, layers, WIDTH)).astype(np.float32) * 0.4
@@ -177,8 +178,14 @@ def test_cross_layer_transcoders_of_gemma_scope_2_are_their_formula(tmp_path, af
       named['affine_skip_connection'] = p['W_enc'][:, :WIDTH].copy()
       out[:, layer] += np.asarray(x)[:, layer] @ named['affine_skip_connection']
     save_file(named, tmp_path / f'params_layer_{layer}.safetensors')
+    every.append(named)
   ours = dictionaries.load(tmp_path)
   assert_is(ours, x, codes, out)
+  (tmp_path / 'whole').mkdir()
+  stacked = {name: np.stack([part[name] for part in every]) for name in every[0]}
+  save_file(stacked, tmp_path / 'whole' / 'params.safetensors')
+  assert_is(dictionaries.load(tmp_path / 'whole'), x, codes, out)
+  (tmp_path / 'whole' / 'params.safetensors').unlink()
   (tmp_path / 'params_layer_1.safetensors').unlink()
   with pytest.raises(ValueError, match=r'layers \[0, 2\]'):
     dictionaries.load(tmp_path)

@@ -112,6 +112,21 @@ def test_old_files_of_sae_lens_with_something_else_are_refused(tmp_path, flat, m
     dictionaries.load(tmp_path)
 
 
+def test_logarithms_of_thresholds_and_factors_of_one_are_of_old_files(tmp_path):
+  written = draw(DictionaryConfig(WIDTH, FEATURES, JumpReLU()))
+  dictionaries.save_as(tmp_path, written, 'sae_lens')
+  weights = tmp_path / WEIGHTS['sae_lens']
+  tensors = load_file(weights)
+  tensors['log_threshold'] = np.log(tensors.pop('threshold'))
+  tensors['scaling_factor'] = np.ones(FEATURES, np.float32)
+  save_file(tensors, weights)
+  read = dictionaries.load(tmp_path)
+  np.testing.assert_allclose(read(inputs()), written(inputs()), rtol=1e-5, atol=1e-5)
+  save_file(tensors | {'scaling_factor': np.full(FEATURES, 2.0)}, weights)
+  with pytest.raises(ValueError, match='scaling_factor other than 1'):
+    dictionaries.load(tmp_path)
+
+
 @pytest.mark.parametrize('name', calling('x'))
 def test_hostile_dictionaries_call_nothing(tmp_path, name):
   marker = tmp_path / 'marker'
@@ -176,8 +191,10 @@ def test_facts_that_nobody_asks_for_are_errors(saved, tmp_path):
     dictionaries.load(folder, format='sparsifi')
   own = tmp_path / 'own'
   dictionaries.save(own, draw(DictionaryConfig(WIDTH, FEATURES, ReLU())))
-  with pytest.raises(ValueError, match='says all about itself'):
+  with pytest.raises(ValueError, match='may be given nothing'):
     dictionaries.load(own, layer=3)
+  with pytest.raises(ValueError, match=r'k=3: .* do not need it'):
+    dictionaries.load(folder, k=3)
 
 
 def test_sites_of_the_users_go_before_those_of_the_files(saved):

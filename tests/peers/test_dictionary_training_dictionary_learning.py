@@ -192,7 +192,7 @@ def their_median(case, their, points):
   return their.geometric_median(points)
 
 
-@every_case
+@common.quick_and_slow(CASES, 'standard')
 def test_200_steps_stay_together(case):
   config, trainer = ours(case, learning_rate=1e-2)
   data, held_out = common.batches(), common.rows(1000, seed=2)

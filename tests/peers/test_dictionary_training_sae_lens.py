@@ -126,7 +126,7 @@ def test_the_loss_and_the_gradients_are_the_librarys(case):
   )
 
 
-@every_case
+@common.quick_and_slow(CASES, 'topk')
 def test_200_steps_stay_together(case):
   from sae_lens import SAETrainer
   from sae_lens.config import SAETrainerConfig
@@ -143,6 +143,7 @@ def test_200_steps_stay_together(case):
   )
   with double():
     sae = their_sae(case)
+  with common.float64_by_default():
     params = params_of(sae)
     their_trainer = SAETrainer(settings, sae, iter(()))
     for batch in torch.tensor(data):

@@ -165,7 +165,7 @@ def precision():
   torch.set_float32_matmul_precision(before)
 
 
-@every_case
+@common.quick_and_slow(CASES, 'transcoder')
 def test_200_steps_stay_together(case, tmp_path, precision):
   from sparsify.config import SparseCoderConfig, TrainConfig
   from sparsify.sparse_coder import SparseCoder
@@ -191,7 +191,8 @@ def test_200_steps_stay_together(case, tmp_path, precision):
     trainer = Trainer(
       settings, [{'input_ids': row} for row in order], Table(inputs, targets)
     )
-    params = params_of(trainer.saes['layer'])
+  params = params_of(trainer.saes['layer'])
+  with common.float64_by_default(), contextlib.redirect_stdout(io.StringIO()):
     trainer.fit()
     coder = SparseCoder.load_from_disk(tmp_path / 'unnamed' / 'layer')
     with torch.no_grad():

@@ -140,7 +140,7 @@ def test_every_refusal_says_what_is_wrong_and_what_to_do():
     assert reason.count('.') >= 2 or ':' in reason, reason
 
 
-@pytest.mark.parametrize('architecture', ACCEPTED[7::89], ids=name_of)
+@pytest.mark.parametrize('architecture', ACCEPTED[7::250], ids=name_of)
 def test_what_is_accepted_trains(quick_compile, architecture):
   assert_learns(architecture)
 

@@ -4,7 +4,7 @@ Both sides compute in float64. In float32 two runs of the same mathematics drift
 since which features are selected is decided by the last bits now and then.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
 from typing import Any, NamedTuple
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from interp_jax.dictionaries import (
   AuxK,
@@ -32,14 +31,6 @@ WIDTH, FEATURES, BATCH, STEPS, WINDOW = 16, 64, 64, 200, 5
 SHAPE = {'width': WIDTH, 'features': FEATURES, 'steps': STEPS, 'batch_size': BATCH}
 # Features that are dead when losses are compared.
 DEAD = np.arange(FEATURES) % 3 == 1
-
-
-def quick_and_slow(cases: Iterable[str], quick: str) -> Any:
-  """All cases of a test, all but one of them slow."""
-  marks = lambda case: [] if case == quick else [pytest.mark.slow]
-  return pytest.mark.parametrize(
-    'case', [pytest.param(case, marks=marks(case)) for case in cases]
-  )
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from tests.peers.dictionary_training import (
   WINDOW,
   Outcome,
 )
+from tests.slow import slow_but
 
 torch = pytest.importorskip('torch')
 pytestmark = pytest.mark.peers
@@ -192,7 +193,7 @@ def their_median(case, their, points):
   return their.geometric_median(points)
 
 
-@common.quick_and_slow(CASES, 'standard')
+@pytest.mark.parametrize('case', slow_but(CASES, 'standard'))
 def test_200_steps_stay_together(case):
   config, trainer = ours(case, learning_rate=1e-2)
   data, held_out = common.batches(), common.rows(1000, seed=2)

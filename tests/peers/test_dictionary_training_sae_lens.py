@@ -18,6 +18,7 @@ from tests.peers.dictionary_training import (
   WINDOW,
   Outcome,
 )
+from tests.slow import slow_but
 
 torch = pytest.importorskip('torch')
 sae_lens = pytest.importorskip('sae_lens')
@@ -126,7 +127,7 @@ def test_the_loss_and_the_gradients_are_the_librarys(case):
   )
 
 
-@common.quick_and_slow(CASES, 'topk')
+@pytest.mark.parametrize('case', slow_but(CASES, 'topk'))
 def test_200_steps_stay_together(case):
   from sae_lens import SAETrainer
   from sae_lens.config import SAETrainerConfig

@@ -21,6 +21,7 @@ from tests.peers.dictionary_training import (
   WINDOW,
   Outcome,
 )
+from tests.slow import slow_but
 
 torch = pytest.importorskip('torch')
 pytest.importorskip('sparsify')
@@ -165,7 +166,7 @@ def precision():
   torch.set_float32_matmul_precision(before)
 
 
-@common.quick_and_slow(CASES, 'transcoder')
+@pytest.mark.parametrize('case', slow_but(CASES, 'transcoder'))
 def test_200_steps_stay_together(case, tmp_path, precision):
   from sparsify.config import SparseCoderConfig, TrainConfig
   from sparsify.sparse_coder import SparseCoder

@@ -94,7 +94,8 @@ def per_example(codes: Codes, values: Array, batch: int) -> Float[Array, ' B']:
   values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
   if isinstance(codes, Pairs):
     return jnp.zeros(batch, values.dtype).at[codes.rows].add(values)
-  return jnp.sum(values.reshape(batch, -1), -1)
+  dtype = jnp.promote_types(values.dtype, jnp.float32)
+  return jnp.sum(values.reshape(batch, -1), -1, dtype=dtype)
 
 
 def active(codes: Codes, batch: int) -> Float[Array, ' B']:

@@ -130,7 +130,7 @@ class MultiTopK(Term):
       output's bias (sparsify).
   """
 
-  coefficient: float = 1 / 8
+  coefficient: Scalar = 1 / 8
   factor: int = 4
   over: str = 'examples'
   gradients: str = 'all'

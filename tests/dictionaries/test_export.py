@@ -70,13 +70,27 @@ def data_of(config):
   return inputs, inputs if config.wiring.reconstructs else 3 * rows(config.out_shape)
 
 
-@pytest.mark.parametrize('activation', ACTIVATIONS, ids=str)
-@pytest.mark.parametrize('wiring', WIRINGS)
+def pairs():
+  """Wirings and activations that go together; few of them are quick tests."""
+  quick = {
+    ('transcoder', 'jumprelu'),
+    ('crosscoder', 'batchtopk'),
+    ('cross layer', 'topk'),
+    ('autoencoder', 'gated'),
+  }
+  for wiring in WIRINGS:
+    for activation in ACTIVATIONS:
+      if wiring == 'tied' and getattr(activation, 'by_norm', False):
+        continue  # Refused, see test_combinations.
+      marks = () if (wiring, activation.name) in quick else pytest.mark.slow
+      name = f'{wiring}, {activation}'
+      yield pytest.param(wiring, activation, marks=marks, id=name)
+
+
+@pytest.mark.parametrize(('wiring', 'activation'), pairs())
 def test_outputs_on_raw_data_are_those_of_training(wiring, activation):
   config = DictionaryConfig(WIDTH, FEATURES, activation, WIRINGS[wiring])
   by_norm = getattr(activation, 'by_norm', False)
-  if wiring == 'tied' and by_norm:
-    return  # Refused, see test_combinations.
   inputs, targets = data_of(config)
   measured = initial.measure(
     inputs, targets=None if config.wiring.reconstructs else targets

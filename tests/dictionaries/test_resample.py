@@ -15,6 +15,7 @@ from interp_jax.dictionaries import (
   Transcoder,
 )
 from interp_jax.dictionaries.resample import resample
+from tests.slow import slow_but
 
 WIDTH, FEATURES, ROWS = 6, 12, 10
 DEAD = np.arange(FEATURES) % 4 == 2
@@ -63,7 +64,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', slow_but(CONFIGS, 'transcoder', 'gated'))
 def test_living_features_are_left_alone_and_the_dead_forgotten(name):
   config = CONFIGS[name]
   (params, state, _), (fresh, fresh_state, idle), _ = started_again(config)

@@ -7,10 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from interp_jax.dictionaries import Plan, init_state, initial, make_step
+from interp_jax.dictionaries import (
+  BatchTopK,
+  Plan,
+  codes,
+  init_state,
+  initial,
+  make_step,
+)
 from interp_jax.dictionaries.step import _share, running_least
 from interp_jax.dictionaries.trainer import as_pair
 from tests.dictionaries.architectures import ARCHITECTURES
+from tests.slow import slow_but
 
 
 def state_and_batch(architecture, settings):
@@ -43,7 +51,7 @@ def moments(state):
   return [part for part in state.opt_state if hasattr(part, '__len__')]
 
 
-@pytest.mark.parametrize('name', ARCHITECTURES)
+@pytest.mark.parametrize('name', slow_but(ARCHITECTURES, 'batchtopk', 'jumprelu'))
 def test_sparse_kernels_make_the_step_of_dense_ones(name, quick_compile):
   architecture = ARCHITECTURES[name]
   dense, logged = stepped(architecture, architecture.settings())
@@ -54,7 +62,9 @@ def test_sparse_kernels_make_the_step_of_dense_ones(name, quick_compile):
   assert_close(dense.least, sparse.least, rtol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['relu', 'gated', 'jumprelu', 'topk', 'p_anneal'])
+@pytest.mark.parametrize(
+  'name', slow_but(['relu', 'gated', 'jumprelu', 'topk', 'p_anneal'], 'p_anneal')
+)
 def test_microbatches_make_the_step_of_the_whole_batch(name, quick_compile):
   architecture = ARCHITECTURES[name]
   whole, logged = stepped(architecture, architecture.settings())
@@ -68,7 +78,7 @@ def test_microbatches_make_the_step_of_the_whole_batch(name, quick_compile):
   assert dtypes(whole) == dtypes(parts)
 
 
-@pytest.mark.parametrize('name', ARCHITECTURES)
+@pytest.mark.parametrize('name', slow_but(ARCHITECTURES, 'topk'))
 def test_a_step_in_bfloat16_is_close_to_one_in_float32(name, quick_compile):
   architecture = ARCHITECTURES[name]
   wide, logged = stepped(architecture, architecture.settings())
@@ -89,7 +99,7 @@ def test_counts_in_bfloat16_are_exact_beyond_256():
 
 @pytest.mark.parametrize(
   ('share', 'steps', 'count'),
-  [(0.29, 100, 29), (0.05, 12, 0), (1 / 3, 9, 3), (1, 7, 7)],
+  [(0.29, 100, 29), (0.05, 12, 0), (1 / 3, 9, 3), (1.0, 7, 7)],
 )
 def test_shares_of_a_run_are_whole_steps(share, steps, count):
   assert _share(share, steps) == count

@@ -1,6 +1,11 @@
-"""Training in another library and here: the same weights, the same batches."""
+"""Training in another library and here: the same weights, the same batches.
 
-from collections.abc import Mapping
+Both sides compute in float64. In float32 two runs of the same mathematics drift apart,
+since which features are selected is decided by the last bits now and then.
+"""
+
+from collections.abc import Iterator, Mapping
+import contextlib
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -28,6 +33,18 @@ SHAPE = {'width': WIDTH, 'features': FEATURES, 'steps': STEPS, 'batch_size': BAT
 DEAD = np.arange(FEATURES) % 3 == 1
 
 
+@contextlib.contextmanager
+def float64_by_default() -> Iterator[None]:
+  """PyTorch makes tensors in float64; quicker than `double`, which watches all."""
+  import torch
+
+  torch.set_default_dtype(torch.float64)
+  try:
+    yield
+  finally:
+    torch.set_default_dtype(torch.float32)
+
+
 class Outcome(NamedTuple):
   """What training ended with, on rows that it has not seen."""
 
@@ -46,7 +63,7 @@ def rows(count: int, seed: int = 0) -> np.ndarray:
 
 
 def batches() -> np.ndarray:
-  return rows(STEPS * BATCH).reshape(STEPS, BATCH, WIDTH).astype(np.float32)
+  return rows(STEPS * BATCH).reshape(STEPS, BATCH, WIDTH)
 
 
 def random_params(config: DictionaryConfig, trainer: TrainerConfig) -> dict[str, Any]:
@@ -117,33 +134,35 @@ def train(
   batches: Any,
 ) -> Any:
   """The state after our steps from these weights on these batches."""
-  first = jax.tree.map(lambda array: np.asarray(array[0]), batches)
+  first = jax.tree.map(lambda array: array[0], batches)
   inputs = first['inputs'] if isinstance(first, Mapping) else first
-  scale = initial.measure(inputs, 'zero', 'none')
-  state = init_state(config, trainer, scale)
-  params = {name: jnp.asarray(params[name], jnp.float32) for name in state.params}
-  state = dataclasses.replace(
-    state, params=params, opt_state=make_optimizer(trainer).init(params)
-  )
-  step = make_step(config, trainer, Plan('dense'))
-  return jax.jit(lambda state: jax.lax.scan(step, state, batches))(state)[0]
+  trainer = dataclasses.replace(trainer, compute_dtype='float64')
+  with jax.enable_x64(True):
+    state = init_state(config, trainer, initial.measure(inputs, 'zero', 'none'))
+    ready = {name: jnp.asarray(params[name], jnp.float64) for name in state.params}
+    state = dataclasses.replace(
+      state, params=ready, opt_state=make_optimizer(trainer).init(ready)
+    )
+    step = make_step(config, trainer, Plan('dense'))
+    return jax.jit(lambda state: jax.lax.scan(step, state, batches))(state)[0]
 
 
 def outcome(
   config: DictionaryConfig, state: Any, held_out: np.ndarray, targets: Any = None
 ) -> Outcome:
-  """FVU and L0 of our parameters as they train."""
+  """FVU and L0 of our parameters, on rows that they were not trained on."""
   targets = held_out if targets is None else targets
-  forward = objective.run(
-    config,
-    final_params(state),
-    jnp.asarray(held_out, jnp.float32),
-    state.idle,
-    state.step,
-    targets=jnp.asarray(targets, jnp.float32),
-  )
-  l0 = float(codes.active(forward.codes, forward.batch).mean())
-  return Outcome(fvu(np.asarray(forward.outputs), targets), l0)
+  with jax.enable_x64(True):
+    forward = objective.run(
+      config,
+      final_params(state),
+      jnp.asarray(held_out),
+      state.idle,
+      state.step,
+      targets=jnp.asarray(targets),
+    )
+    l0 = float(codes.active(forward.codes, forward.batch).mean())
+    return Outcome(fvu(np.asarray(forward.outputs), targets), l0)
 
 
 def fvu(outputs: np.ndarray, targets: np.ndarray) -> float:

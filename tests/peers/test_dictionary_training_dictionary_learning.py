@@ -25,6 +25,7 @@ from tests.peers.dictionary_training import (
   WINDOW,
   Outcome,
 )
+from tests.slow import slow_but
 
 torch = pytest.importorskip('torch')
 pytestmark = pytest.mark.peers
@@ -186,44 +187,51 @@ def test_the_loss_and_the_gradients_are_the_librarys(case):
   )
 
 
-@every_case
+def their_median(case, their, points):
+  if case == 'topk':
+    return their_module('top_k').geometric_median(points)
+  return their.geometric_median(points)
+
+
+@pytest.mark.parametrize('case', slow_but(CASES, 'standard'))
 def test_200_steps_stay_together(case):
-  their = their_trainer(case)
   config, trainer = ours(case, learning_rate=1e-2)
-  data = common.batches()
-  params = params_of(case, their.ae)
-  if trainer.center == 'geometric_median':
-    params['b_dec'] = geometric_median(data[0])
+  data, held_out = common.batches(), common.rows(1000, seed=2)
+  with double():
+    their = their_trainer(case)
+    their.ae.double()
+    params = params_of(case, their.ae)
+    if trainer.center == 'geometric_median':
+      params['b_dec'] = their_median(case, their, torch.tensor(data[0])).numpy()
+      ours_too = geometric_median(data[0])
+      np.testing.assert_allclose(ours_too, params['b_dec'], rtol=1e-3, atol=1e-4)
+    for step, batch in enumerate(torch.tensor(data)):
+      their.update(step, batch)
+    with torch.no_grad():
+      x = torch.tensor(held_out)
+      if case in ('batchtopk', 'matryoshka'):
+        codes = their.ae.encode(x, use_threshold=False)
+        out = their.ae.decode(codes)
+      else:
+        out, codes = their.ae(x, output_features=True)
+    l0 = (codes != 0).double().sum(-1).mean().item()
   state = common.train(config, trainer, params, data)
-  for step, batch in enumerate(torch.tensor(data)):
-    their.update(step, batch)
-  held_out = common.rows(1000, seed=2).astype(np.float32)
-  with torch.no_grad():
-    x = torch.tensor(held_out)
-    if case in ('batchtopk', 'matryoshka'):
-      codes = their.ae.encode(x, use_threshold=False)
-      out = their.ae.decode(codes)
-    else:
-      out, codes = their.ae(x, output_features=True)
-  theirs = Outcome(
-    common.fvu(out.numpy(), held_out), (codes != 0).float().sum(-1).mean().item()
-  )
+  theirs = Outcome(common.fvu(out.numpy(), held_out), l0)
   common.assert_stayed_together(common.outcome(config, state, held_out), theirs)
   if trainer.unit_norm:
-    np.testing.assert_allclose(
-      np.linalg.norm(state.params['W_dec'], axis=1), 1, rtol=1e-5
-    )
+    norms = np.linalg.norm(state.params['W_dec'], axis=1)
+    np.testing.assert_allclose(norms, 1, rtol=1e-5)
   if case in ('batchtopk', 'matryoshka'):
-    np.testing.assert_allclose(state.least, their.ae.threshold, rtol=0.01)
+    np.testing.assert_allclose(state.least, float(their.ae.threshold), rtol=0.01)
   if 'anneal' in case:
-    strength = CASES[case][0]['penalty'] * state.terms['lp']['strength']
+    strength = CASES[case][0]['penalty'] * float(state.terms['lp']['strength'])
     np.testing.assert_allclose(strength, their.sparsity_coeff, rtol=0.01)
 
 
 def test_a_resampled_feature_starts_as_the_librarys_does(monkeypatch):
   schedule = {'warmup_steps': 20, 'decay_start': None, 'sparsity_warmup_steps': 40}
   their = their_trainer('standard', resample_steps=50, **schedule)
-  data = common.batches()
+  data = common.batches().astype(np.float32)
   with contextlib.redirect_stdout(io.StringIO()):
     for step, batch in enumerate(torch.tensor(data[:5])):
       their.update(step, batch)

@@ -133,7 +133,8 @@ class GateReconstruction(Term):
   def check(self, config: DictionaryConfig) -> None:
     if not isinstance(config.activation, Gated):
       raise ValueError(
-        f'The term gate is of the activation gated, not {config.activation.name!r}.'
+        f'The term gate is of the activation gated, not {config.activation.name!r}. '
+        'Leave it out.'
       )
 
   def __call__(self, forward: Forward) -> Float[Array, '']:

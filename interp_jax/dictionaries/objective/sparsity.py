@@ -89,7 +89,7 @@ class L0(Term):
 
   Attributes:
     coefficient: Weight.
-    target: How many features should be active.
+    target: How many features should be active; nothing to `'linear'`.
     shape: Which of these.
     warmup: As in `L1`.
     fall: As in `L1`.
@@ -115,7 +115,7 @@ class L0(Term):
         f'{config.activation.name!r} has none. Use activation jumprelu, or the terms '
         'l1 or tanh.'
       )
-    if not 0 < self.target <= config.features:
+    if self.shape != 'linear' and not 0 < self.target <= config.features:
       raise ValueError(
         f'l0: target={self.target} of {config.features} features; give a number above '
         '0 and at most that.'

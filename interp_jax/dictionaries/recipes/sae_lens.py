@@ -125,7 +125,7 @@ def jumprelu(
     raise ValueError("mode='quadratic' pulls L0 to a target: give target_l0.")
   terms: list[Term] = [
     {
-      'step': L0(l0, warmup=l0_warmup, target=1.0),
+      'step': L0(l0, warmup=l0_warmup),
       'tanh': Tanh(l0, tanh_scale, warmup=l0_warmup),
       'quadratic': L0(l0, target_l0 or 1.0, 'quadratic', warmup=l0_warmup),
     }[mode]

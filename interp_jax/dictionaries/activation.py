@@ -18,15 +18,16 @@ With `lin [B, *C]` the inputs times the encoder, and `pre = lin + b_enc`:
 
 from collections.abc import Mapping
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from interp_jax.core import unknown
 from interp_jax.dictionaries import kernels, ste
-from interp_jax.dictionaries.codes import Codes, SparseCodes, dense
+from interp_jax.dictionaries.codes import Codes, SparseCodes
 
 if TYPE_CHECKING:
   from interp_jax.dictionaries.wirings import Wiring
@@ -44,11 +45,14 @@ class Encoded:
     codes: Dense `[B, *C]` or `SparseCodes`.
     pre: Dense pre-activations `[B, *C]`; None where they are not kept.
     gate: The rectified gate `max(lin + b_gate, 0)` of gated activations, or None.
+    needed: Where the gradient of dense codes is used `[B, *C]`; None for where they
+      are not 0.
   """
 
   codes: Codes
   pre: Any = None
   gate: Any = None
+  needed: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +70,21 @@ class Plan:
   mesh: Any = None
   limit: Any = None
 
+  @property
+  def sparse(self) -> bool:
+    """Whether sparse kernels may be used on whole arrays."""
+    return self.impl == 'sparse' and self.mesh is None
+
 
 @dataclasses.dataclass(frozen=True)
 class _Activation:
-  """What all activations share: a bias, and dense codes of any number of features."""
+  """What all activations share: a bias, and dense codes of any number of features.
+
+  Attributes:
+    signed: Whether codes may be negative.
+  """
+
+  signed: ClassVar[bool] = False
 
   @property
   def sparse_k(self) -> int | None:
@@ -113,7 +128,7 @@ class ReLU(_Activation):
   name: ClassVar[str] = 'relu'
 
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
-    pre = wiring.project(params, x) + params['b_enc']
+    pre = wiring.project(params, x, params['b_enc'], plan)
     return Encoded(jax.nn.relu(pre), pre)
 
 
@@ -137,7 +152,7 @@ class Gated(_Activation):
     return params | {name: params[name] * norms for name in ('b_gate', 'b_mag')}
 
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
-    lin = wiring.project(params, x)
+    lin = wiring.project(params, x, jnp.zeros_like(params['b_gate']), plan)
     gate = lin + params['b_gate']
     pre = jnp.exp(params['r_mag']) * lin + params['b_mag']
     codes = jnp.where(gate > 0, jax.nn.relu(pre), 0)
@@ -180,11 +195,11 @@ class JumpReLU(_Activation):
     return params | {name: params[name] * norms for name in ('b_enc', 'threshold')}
 
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
-    pre = wiring.project(params, x) + params['b_enc']
+    pre = wiring.project(params, x, params['b_enc'], plan)
     threshold = params['threshold'].astype(pre.dtype)
     codes = ste.jump(pre, threshold, self.bandwidth, self.to_input)
-    # Where a threshold is below 0 (files of other libraries have such), as they do.
-    return Encoded(jax.nn.relu(codes), pre)
+    near = jnp.abs(pre - threshold) < self.bandwidth / 2
+    return Encoded(codes, pre, needed=near | (codes != 0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,9 +245,10 @@ class AbsTopK(TopK):
   """
 
   name: ClassVar[str] = 'abstopk'
+  signed: ClassVar[bool] = True
 
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
-    pre = wiring.project(params, x) + params['b_enc']
+    pre = wiring.project(params, x, params['b_enc'], plan)
     size = jnp.abs(pre)
     if self.by_norm:
       size = size * jax.lax.stop_gradient(wiring.norms(params))
@@ -255,11 +271,16 @@ class BatchTopK(_Activation):
       codes of their own, which then share the batch's.
     rate: Weight of the newest batch in the running threshold.
     by_norm: As in `TopK`.
+    from_zero: Whether the running threshold starts at 0, as SAELens's does: it then
+      lags behind for a few times `1 / rate` steps. Else it starts at the first batch's.
+    since: Steps before the running threshold starts.
   """
 
   k: float | int = 32
   rate: float = 0.01
   by_norm: bool = False
+  from_zero: bool = False
+  since: int = 0
   name: ClassVar[str] = 'batchtopk'
 
   def check(self, features: int) -> None:
@@ -270,13 +291,17 @@ class BatchTopK(_Activation):
       )
 
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
-    pre = wiring.project(params, x) + params['b_enc']
-    compared = jax.nn.relu(pre)
-    if self.by_norm:
-      compared = compared * jax.lax.stop_gradient(wiring.norms(params))
+    norms = jax.lax.stop_gradient(wiring.norms(params)) if self.by_norm else None
+    single: Any = wiring if len(wiring.code_shape(params)) == 1 else None
+    if single and plan.sparse and plan.limit is None:
+      count = math.floor(self.k * x.shape[0])
+      return Encoded(single.top_of_batch(params, x, count, norms))
+    pre = wiring.project(params, x, params['b_enc'], plan)
+    compared = pre if norms is None else pre * norms
     k = self.k if plan.limit is None else plan.limit
-    count = k * (pre.size // pre.shape[-1])
-    keep = kernels.largest(compared, count, plan)
+    rows = compared.reshape(-1, compared.shape[-1])
+    count = jnp.floor(jnp.asarray(k * len(rows))).astype(jnp.int32)
+    keep = kernels.largest_of_batch(rows, count, plan.mesh).reshape(pre.shape)
     return Encoded(jnp.where(keep, jax.nn.relu(pre), 0), pre)
 
 
@@ -305,7 +330,7 @@ class GroupMax(_Activation):
       )
 
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
-    pre = jax.nn.relu(wiring.project(params, x) + params['b_enc'])
+    pre = jax.nn.relu(wiring.project(params, x, params['b_enc'], plan))
     grouped = pre.reshape(*pre.shape[:-1], self.k, -1)
     start = jnp.arange(self.k) * grouped.shape[-1]
     indices = start + jnp.argmax(grouped, -1)
@@ -319,11 +344,13 @@ ACTIVATIONS: Mapping[str, type] = {
 
 
 def _limited(codes: Codes, limit: Any) -> Codes:
-  """Sparse codes of which only the first `limit` stay."""
+  """Sparse codes of which only the `limit` largest in size stay."""
   if limit is None:
     return codes
-  kept = jnp.arange(codes.values.shape[-1]) < limit
-  return SparseCodes(jnp.where(kept, codes.values, 0), codes.indices)
+  # The rank of each: how many are larger, or equal and before it.
+  order = jnp.argsort(-jnp.abs(codes.values), -1)
+  rank = jnp.argsort(order, -1)
+  return SparseCodes(jnp.where(rank < limit, codes.values, 0), codes.indices)
 
 
 def to_dict(activation: Activation) -> dict[str, Any]:
@@ -353,11 +380,3 @@ def from_dict(data: Mapping[str, Any]) -> Activation:
     if key not in fields:
       raise ValueError(unknown(f'attribute of activation {name!r}', key, fields))
   return cls(**given)
-
-
-def dense_codes(
-  activation: Activation, wiring: 'Wiring', params: Params, x: Array
-) -> Float[Array, 'B *C']:
-  """The codes of a batch as a dense array."""
-  encoded = activation.encode(wiring, params, x, Plan())
-  return dense(encoded.codes, wiring.code_shape(params)[-1])

@@ -1,8 +1,10 @@
 """Codes: which features are active in an example, and how much.
 
 Dense codes are an array `[B, *C]`, where `C` is `(F,)`, or `(L, F)` for dictionaries
-with an encoder in every layer. Where an activation fixes how many features are active,
-codes are `SparseCodes` instead: the few values, and which features they belong to.
+with an encoder in every layer. Where few features are active, codes may be sparse:
+
+- `SparseCodes`, k values of each example, where an activation fixes their number;
+- `Pairs`, a list of the codes of all examples, where it fixes that of a batch.
 """
 
 import dataclasses
@@ -12,6 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from interp_jax.dictionaries import kernels
+from interp_jax.dictionaries.kernels import Pairs
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +24,7 @@ class SparseCodes:
   """Codes of which k of F are active.
 
   Attributes:
-    values: `[B, k]` (or `[B, L, k]`), largest first; 0 where fewer are active.
+    values: `[B, k]` (or `[B, L, k]`); 0 where fewer are active.
     indices: The features, of the same shape, int32; no feature twice in an example.
   """
 
@@ -27,11 +32,13 @@ class SparseCodes:
   indices: Any
 
 
-Codes = Any  # Float[Array, 'B *C'] | SparseCodes
+Codes = Any  # Float[Array, 'B *C'] | SparseCodes | Pairs
 
 
-def dense(codes: Codes, features: int) -> Float[Array, 'B *C']:
+def dense(codes: Codes, batch: int, features: int) -> Float[Array, 'B *C']:
   """Codes as a dense array."""
+  if isinstance(codes, Pairs):
+    return kernels.dense_pairs(codes, batch, features)
   if not isinstance(codes, SparseCodes):
     return codes
   values, indices = codes.values, codes.indices
@@ -44,12 +51,33 @@ def dense(codes: Codes, features: int) -> Float[Array, 'B *C']:
 
 
 def values_of(codes: Codes) -> Array:
-  """The values, of dense or of sparse codes: all that are not zero are among them."""
-  return codes.values if isinstance(codes, SparseCodes) else codes
+  """The values of codes of any kind: all that are not zero are among them."""
+  return codes.values if isinstance(codes, SparseCodes | Pairs) else codes
+
+
+def with_values(codes: Codes, values: Array) -> Codes:
+  """Codes of the same features with other values."""
+  if isinstance(codes, SparseCodes | Pairs):
+    return dataclasses.replace(codes, values=values)
+  return values
+
+
+def first_features(codes: Codes, width: Any) -> Codes:
+  """The codes of the features before `width` alone, which may be traced."""
+  values = values_of(codes)
+  if isinstance(codes, SparseCodes):
+    feature = codes.indices
+  elif isinstance(codes, Pairs):
+    feature = codes.features
+  else:
+    feature = jnp.arange(values.shape[-1])
+  return with_values(codes, jnp.where(feature < width, values, 0))
 
 
 def per_feature(codes: Codes, vector: Float[Array, '*C']) -> Array:
   """A number of each feature, laid out as `values_of(codes)`."""
+  if isinstance(codes, Pairs):
+    return vector[codes.features]
   if not isinstance(codes, SparseCodes):
     return vector
   if vector.ndim == 1:
@@ -58,10 +86,17 @@ def per_feature(codes: Codes, vector: Float[Array, '*C']) -> Array:
   return jax.vmap(gather, (0, 1), 1)(vector, codes.indices)
 
 
-def active(codes: Codes) -> Float[Array, ' B']:
+def per_example(codes: Codes, values: Array, batch: int) -> Float[Array, ' B']:
+  """The sum over an example of numbers laid out as `values_of(codes)`."""
+  if isinstance(codes, Pairs):
+    return jnp.zeros(batch, values.dtype).at[codes.rows].add(values)
+  dtype = jnp.promote_types(values.dtype, jnp.float32)
+  return jnp.sum(values.reshape(batch, -1), -1, dtype=dtype)
+
+
+def active(codes: Codes, batch: int) -> Float[Array, ' B']:
   """L0 of each example: how many features are not zero, over all layers."""
-  values = values_of(codes)
-  return jnp.sum(values != 0, axis=tuple(range(1, values.ndim))).astype(jnp.float32)
+  return per_example(codes, (values_of(codes) != 0).astype(jnp.float32), batch)
 
 
 def fired(codes: Codes, shape: tuple[int, ...]) -> Bool[Array, '*C']:
@@ -71,9 +106,11 @@ def fired(codes: Codes, shape: tuple[int, ...]) -> Bool[Array, '*C']:
     codes: The codes.
     shape: `C`.
   """
+  hit = values_of(codes) != 0
+  if isinstance(codes, Pairs):
+    return jnp.zeros(shape, bool).at[codes.features].max(hit)
   if not isinstance(codes, SparseCodes):
-    return jnp.any(codes != 0, axis=0)
-  hit = codes.values != 0
+    return jnp.any(hit, axis=0)
   if len(shape) == 1:
     return jnp.zeros(shape, bool).at[codes.indices].max(hit)
   layer = jnp.arange(shape[0])[:, None]

@@ -31,6 +31,11 @@ def check(config: DictionaryConfig, trainer: TrainerConfig) -> None:
     term.check(config)
   if trainer.resample is not None:
     trainer.resample.check(config)
+    if trainer.optimizer != 'adam':
+      raise ValueError(
+        f'Resampling and optimizer={trainer.optimizer!r}: an average over the steps '
+        "would keep what dead features were. Use 'adam'."
+      )
   if 'end_to_end' in names and trainer.microbatches > 1:
     raise ValueError(
       'The term end_to_end is of whole sequences and cannot be taken in microbatches. '
@@ -38,6 +43,8 @@ def check(config: DictionaryConfig, trainer: TrainerConfig) -> None:
     )
   _check_sparsity(config, set(names))
   _check_norm(config, trainer)
+  if getattr(config.wiring, 'tied', False):
+    _check_tied(config)
   if trainer.batch_size % trainer.microbatches:
     raise ValueError(
       f'batch_size={trainer.batch_size} cannot be taken in microbatches='
@@ -84,3 +91,13 @@ def _check_norm(config: DictionaryConfig, trainer: TrainerConfig) -> None:
         'The term lp and unit_norm=False: it is evaded by small codes and a large '
         'decoder. Set unit_norm=True.'
       )
+
+
+def _check_tied(config: DictionaryConfig) -> None:
+  """A tied encoder has no weights of its own to fold norms into."""
+  if getattr(config.activation, 'by_norm', False):
+    raise ValueError(
+      f'The activation {config.activation.name!r} with by_norm=True and a tied '
+      'encoder: the norms could not be folded into its weights in the end. Set '
+      'by_norm=False and unit_norm=True.'
+    )

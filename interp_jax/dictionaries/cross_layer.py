@@ -5,11 +5,12 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from interp_jax.dictionaries import kernels
 from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.codes import Codes, SparseCodes
+from interp_jax.dictionaries.wiring import decode_rows, row_norms
 
 Params = dict[str, Any]
 Shape = tuple[int, ...]
@@ -69,9 +70,20 @@ class CrossLayerTranscoder:
       'b_dec': (L, width),
     }
 
-  def project(self, params: Params, x: Float[Array, 'B L D']) -> Float[Array, 'B L F']:
-    """The inputs times the encoders: what biases are added to."""
-    return jnp.einsum('bld,ldf->blf', x, params['W_enc'])
+  def project(
+    self,
+    params: Params,
+    x: Float[Array, 'B L D'],
+    bias: Float[Array, 'L F'],
+    plan: Plan,
+  ) -> Float[Array, 'B L F']:
+    """The inputs times the encoders, and a bias."""
+    if not plan.sparse:
+      return jnp.einsum('bld,ldf->blf', x, params['W_enc']) + bias
+    none = jnp.zeros(x.shape[-1], x.dtype)
+    one = lambda args: kernels.encode_all(args[0], none, *args[1:], sparse=True)
+    pre = jax.lax.map(one, (x.swapaxes(0, 1), params['W_enc'], bias))
+    return pre.swapaxes(0, 1)
 
   def project_some(
     self, params: Params, x: Float[Array, 'B L D'], chosen: Int[Array, 'L P']
@@ -89,39 +101,37 @@ class CrossLayerTranscoder:
     norms: Float[Array, 'L F'] | None = None,
   ) -> SparseCodes:
     """The k largest pre-activations of each layer, rectified; see `wiring`."""
-    factors = jnp.ones(self.code_shape(params)) if norms is None else norms
+    b_enc = params['b_enc']
+    factors = jnp.ones_like(b_enc) if norms is None else norms
+    none = jnp.zeros(x.shape[-1], x.dtype)
 
     def one(layer: tuple[Array, ...]) -> tuple[Array, Array]:
       x, W_enc, b_enc, factor = layer
-      rows = kernels.encode_topk(x, W_enc * factor, b_enc * factor, k, plan.impl)
+      scaled = (W_enc * factor, b_enc * factor)
+      rows = kernels.encode_topk(x, none, *scaled, k, plan.impl, plan.mesh)
       return rows[0] / factor[rows[1]], rows[1]
 
     # One layer after the other: on CPUs a mapped scatter is slower than a plain one.
-    layers = (x.swapaxes(0, 1), params['W_enc'], params['b_enc'], factors)
+    layers = (x.swapaxes(0, 1), params['W_enc'], b_enc, factors)
     values, indices = jax.lax.map(one, layers)
     return SparseCodes(values.swapaxes(0, 1), indices.swapaxes(0, 1))
 
   def decode(
-    self, params: Params, codes: Codes, plan: Plan | None = None
+    self,
+    params: Params,
+    codes: Codes,
+    batch: int,
+    plan: Plan = Plan(),  # noqa: B008, it is frozen
+    needed: Bool[Array, 'B L F'] | None = None,
   ) -> Float[Array, 'B L D']:
-    """The output of dense or sparse codes."""
-    return self.linear(params, codes, plan) + params['b_dec']
-
-  def linear(
-    self, params: Params, codes: Codes, plan: Plan | None = None
-  ) -> Float[Array, 'B L D']:
-    """What the codes of all layers write, summed."""
-    plan = plan or Plan()
-    total = jnp.zeros(())
+    """What the codes of all layers write, and the biases; see `wiring`."""
+    total = params['b_dec']
     for layer in range(self.layers):
       W_dec = params['W_dec'][str(layer)]
       flat = W_dec.reshape(W_dec.shape[0], -1)
-      if isinstance(codes, SparseCodes):
-        values, indices = codes.values[:, layer], codes.indices[:, layer]
-        out = kernels.decode_topk(values, indices, flat, plan.impl)
-      else:
-        out = codes[:, layer] @ flat
-      total = total + _from_layer(out.reshape(-1, *W_dec.shape[1:]), layer)
+      own = jax.tree.map(lambda leaf, at=layer: leaf[:, at], (codes, needed))
+      out = decode_rows(own[0], flat, batch, plan, own[1])
+      total = total + _from_layer(out.reshape(batch, *W_dec.shape[1:]), layer)
     return total
 
   def linear_some(
@@ -142,7 +152,7 @@ class CrossLayerTranscoder:
   def norms(self, params: Params) -> Float[Array, 'L F']:
     """The norm of all that a feature writes, over the layers it writes to."""
     rows = [params['W_dec'][str(layer)] for layer in range(self.layers)]
-    return jnp.stack([jnp.linalg.norm(W.reshape(len(W), -1), axis=-1) for W in rows])
+    return jnp.stack([row_norms(W.reshape(len(W), -1)) for W in rows])
 
   def fold_scale(self, params: Params, activation: Any, scale: Any) -> Params:
     """Parameters for raw inputs and outputs, from those for scaled ones."""

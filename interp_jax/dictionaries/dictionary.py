@@ -10,6 +10,7 @@ It reads raw activations: any normalisation of training is folded into its weigh
 from collections.abc import Mapping
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -59,7 +60,7 @@ class Dictionary:
     Raises:
       ValueError: if the shape is not the dictionary's.
     """
-    codes = codes_lib.dense(self._encoded(x), self.config.features)
+    codes = codes_lib.dense(self._encoded(x), self._count(x), self.config.features)
     return codes.reshape(*self._batch(x), *self.config.code_shape)
 
   def encode_sparse(
@@ -87,10 +88,12 @@ class Dictionary:
         f'between 1 and {limit}.'
       )
     codes = self._encoded(x)
-    if not isinstance(codes, SparseCodes):
-      values, indices = kernels.select(codes.reshape(-1, codes.shape[-1]), k)
+    if isinstance(codes, SparseCodes):
+      values, order = jax.lax.top_k(codes.values, k)
+      indices = jnp.take_along_axis(codes.indices, order, -1)
     else:
-      values, indices = codes.values[..., :k], codes.indices[..., :k]
+      codes = codes_lib.dense(codes, self._count(x), self.config.features)
+      values, indices = jax.lax.top_k(codes, k)
     shape = (*self._batch(x), *self.config.code_shape[:-1], k)
     return values.reshape(shape), indices.reshape(shape)
 
@@ -99,7 +102,7 @@ class Dictionary:
     shape = self.config.code_shape
     batch = codes.shape[: codes.ndim - len(shape)]
     flat = jnp.asarray(codes).reshape(-1, *shape)
-    out = self.config.wiring.decode(self._arrays, flat)
+    out = self.config.wiring.decode(self._arrays, flat, len(flat))
     return out.reshape(*batch, *self.config.out_shape)
 
   def decode_sparse(
@@ -114,14 +117,15 @@ class Dictionary:
     codes = SparseCodes(
       jnp.asarray(values).reshape(shape), jnp.asarray(indices).reshape(shape)
     )
-    out = self.config.wiring.decode(self._arrays, codes)
+    out = self.config.wiring.decode(self._arrays, codes, len(codes.values), _plan())
     return out.reshape(*batch, *self.config.out_shape)
 
   def __call__(self, x: Float[Array | np.ndarray, '...']) -> Float[Array, '...']:
     """The output for activations: codes decoded, and what a skip connection adds."""
     params, wiring = self._arrays, self.config.wiring
     rows = self._rows(x)
-    out = wiring.decode(params, self._encoded(x)) + wiring.skip(params, rows)
+    out = wiring.decode(params, self._encoded(x), len(rows), _plan())
+    out = out + wiring.skip(params, rows)
     return out.astype(x.dtype).reshape(*self._batch(x), *self.config.out_shape)
 
   def norms(self) -> Float[Array, '*C']:
@@ -130,11 +134,14 @@ class Dictionary:
 
   def _encoded(self, x: Array | np.ndarray) -> Codes:
     """Codes `[B, *C]`, sparse where the activation fixes how many are active."""
-    plan = Plan(kernels.resolve('auto'))
     encoded = self.config.activation.encode(
-      self.config.wiring, self._arrays, self._rows(x), plan
+      self.config.wiring, self._arrays, self._rows(x), _plan()
     )
     return encoded.codes
+
+  def _count(self, x: Array | np.ndarray) -> int:
+    """How many inputs there are."""
+    return math.prod(self._batch(x))
 
   def _batch(self, x: Array | np.ndarray) -> tuple[int, ...]:
     """The axes of activations that are not of one input."""
@@ -155,6 +162,11 @@ class Dictionary:
       )
     dtype = jnp.promote_types(x.dtype, self.params['b_dec'].dtype)
     return jnp.asarray(x, dtype).reshape(-1, *shape)
+
+
+def _plan() -> Plan:
+  """How a dictionary is computed outside of training."""
+  return Plan(kernels.resolve('auto'))
 
 
 def save(

@@ -40,9 +40,10 @@ def export_params(
 
 
 def fold_norms(config: DictionaryConfig, params: Params) -> Params:
-  """Parameters with decoder rows of norm 1 that compute the same outputs.
+  """Parameters whose decoder has rows of norm 1, and that compute the same outputs.
 
-  The codes are multiplied by the norms that the rows had.
+  The codes are multiplied by the norms that the rows had. What a row's norm is says the
+  wiring.
 
   Args:
     config: The dictionary's.
@@ -54,20 +55,16 @@ def fold_norms(config: DictionaryConfig, params: Params) -> Params:
   if 'W_enc' not in params:
     raise ValueError(
       'The norms of a tied dictionary cannot be folded: its encoder is its decoder. '
-      'Train it with unit_norm=True.'
+      'Train it with unit_norm=True and by_norm=False.'
     )
-  wiring, activation = config.wiring, config.activation
-  W_dec = params['W_dec']
+  W_dec, norms = params['W_dec'], config.wiring.norms(params)
+  # A row of zeros stays one; its feature, times 0, is still never chosen.
+  sizes = jnp.where(norms > 0, norms, 1)
+  over_rows = lambda W, sizes: W / sizes.reshape(-1, *[1] * (W.ndim - 1))
   if isinstance(W_dec, dict):
-    norms = wiring.norms(params)
-    unit = {
-      name: W / norms[int(name)].reshape(-1, *[1] * (W.ndim - 1))
-      for name, W in W_dec.items()
-    }
-    W_enc = params['W_enc'] * norms[:, None, :]
+    unit = {name: over_rows(W, sizes[int(name)]) for name, W in W_dec.items()}
   else:
-    norms = jnp.linalg.norm(W_dec.reshape(W_dec.shape[0], -1), axis=-1)
-    unit = W_dec / norms.reshape(-1, *[1] * (W_dec.ndim - 1))
-    W_enc = params['W_enc'] * norms
-  params = activation.scale_features(params, norms)
+    unit = over_rows(W_dec, sizes)
+  W_enc = params['W_enc'] * jnp.expand_dims(norms, -2)
+  params = config.activation.scale_features(params, norms)
   return params | {'W_enc': W_enc, 'W_dec': unit}

@@ -11,12 +11,14 @@ from jaxtyping import Float
 import numpy as np
 
 from interp_jax.core import unknown
+from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.config import DictionaryConfig
 
 CENTERS = ('mean', 'geometric_median', 'zero')
-NORMALIZATIONS = ('centered', 'raw', 'mean_norm', 'none')
+NORMALIZATIONS = ('centered', 'raw', 'mean_norm', 'unit', 'none')
 DECODERS = ('random', 'data', 'zero')
 ENCODERS = ('transpose', 'random')
+BIASES = ('b_enc', 'b_gate', 'b_mag')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +57,9 @@ def measure(
     normalize: `'raw'` makes the mean of `||x||^2` equal to D, of every source;
       `'centered'` does so for `||x - mean||^2`, so that a mean that is large against
       the spread does not shrink what is to be learned; `'mean_norm'` makes the mean of
-      `||x||` equal to the root of D (SAELens's `expected_average_only_in`); `'none'`
-      leaves the data as they are.
+      `||x||` equal to the root of D (SAELens's `expected_average_only_in`); `'unit'`
+      makes the mean of `||x||^2` equal to 1 (dictionary_learning); `'none'` leaves the
+      data as they are.
     targets: What is to be predicted; None for the inputs.
 
   Returns:
@@ -92,6 +95,7 @@ def _scale(rows: np.ndarray, normalize: str) -> np.ndarray:
     'raw': lambda: np.mean(np.sum(rows**2, -1), 0),
     'centered': lambda: np.sum(rows.var(0), -1),
     'mean_norm': lambda: np.mean(np.linalg.norm(rows, axis=-1), 0) ** 2,
+    'unit': lambda: width * np.mean(np.sum(rows**2, -1), 0),
   }[normalize]()
   if not np.all(spread > 0):
     raise ValueError(
@@ -149,12 +153,15 @@ class Init:
     encoder: `'transpose'` of the decoder, or `'random'` directions of its own.
     encoder_norm: The norm of the encoder's columns; None for that of the decoder's
       rows.
+    centered: Whether the encoder's biases start so that pre-activations are 0 at the
+      data's centre, as they are anyway where the encoder subtracts `b_dec`.
   """
 
   decoder: str = 'random'
   norm: float = 1.0
   encoder: str = 'transpose'
   encoder_norm: float | None = None
+  centered: bool = False
 
   def __post_init__(self) -> None:
     for kind, given, allowed in (
@@ -198,6 +205,11 @@ def init_params(
     params['W_enc'] = _encoder(config, keys[1], init, W_dec)
   if 'W_skip' in shapes:
     params['W_skip'] = jnp.zeros(shapes['W_skip'])
+  if init.centered:
+    center = jnp.asarray(scale.inputs * scale.input_center, jnp.float32)
+    none = jnp.zeros(config.code_shape)
+    bias = -config.wiring.project(params, center[None], none, Plan())[0]
+    params |= {name: bias for name in BIASES if name in params}
   return params
 
 

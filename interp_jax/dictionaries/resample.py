@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 import optax
 
 from interp_jax.dictionaries.config import DictionaryConfig
@@ -18,10 +18,11 @@ class Resample:
   """When and how dead features start again (Bricken et al. 2023, appendix).
 
   A dead feature takes the direction of an example, drawn with a probability that grows
-  with its error: the decoder's row becomes that direction from `b_dec`, of the mean
-  norm of living rows, the encoder's column the same times `factor`, with the norm of
-  living columns; its bias becomes 0, and what the optimiser remembers of it is
-  forgotten.
+  with its error: the decoder's row becomes the target's direction from `b_dec`, of the
+  mean norm of living rows, the encoder's column the input's direction (from `b_dec`
+  where the two are the same), of `factor` times the mean norm of living columns; biases
+  and thresholds become what they were at first, and what the optimiser remembers of the
+  feature is forgotten.
 
   Attributes:
     every: Steps between resamplings.
@@ -30,6 +31,8 @@ class Resample:
     factor: Norm of a new encoder's column, as a share of the mean of living ones.
     power: Examples are drawn in proportion to `||error||^power`: 4 in Bricken et al.,
       1 in dictionary_learning.
+    raw: Whether examples are taken as they are, as dictionary_learning does: not from
+      `b_dec`, and an encoder's column is so much longer as its example is.
   """
 
   every: int
@@ -37,6 +40,7 @@ class Resample:
   dead_after: int
   factor: float = 0.2
   power: float = 4.0
+  raw: bool = False
 
   def due(self, step: Any) -> Any:
     """Whether to resample after the update that makes `step` updates."""
@@ -55,6 +59,7 @@ class Resample:
 
 def resample(
   settings: Resample,
+  config: DictionaryConfig,
   params: Params,
   opt_state: Any,
   idle: Int[Array, ' F'],
@@ -67,6 +72,7 @@ def resample(
 
   Args:
     settings: How.
+    config: The dictionary's.
     params: The parameters.
     opt_state: The optimiser's state.
     idle: Examples since each feature was last active.
@@ -75,36 +81,49 @@ def resample(
     error: Its errors.
     key: Of the draw.
   """
-  dead = idle > settings.dead_after
-  size = jnp.sqrt(jnp.sum(jnp.square(error.reshape(error.shape[0], -1)), -1))
+  size = _norms(error)
   # Gumbel's trick draws without replacement: the largest of log-weights with noise.
   noisy = settings.power * jnp.log(jnp.maximum(size, 1e-30))
   noisy = noisy + jax.random.gumbel(key, noisy.shape)
   order = jnp.argsort(-noisy)
+  dead = idle > settings.dead_after
   rank = jnp.cumsum(dead) - 1
-  dead = dead & (rank < order.size)  # No more than there are examples.
   chosen = order[jnp.clip(rank, 0, order.size - 1)]
-  fresh = _fresh(settings, params, dead, inputs[chosen], targets[chosen])
+  fresh = fresh_params(settings, config, params, ~dead, inputs[chosen], targets[chosen])
+  dead = dead & (rank < order.size)  # No more than there are examples.
   params = {name: _mix(name, fresh.get(name), dead, p) for name, p in params.items()}
   return params, _forget(opt_state, dead), jnp.where(dead, 0, idle)
 
 
-def _fresh(
-  settings: Resample, params: Params, dead: Array, inputs: Array, targets: Array
+def fresh_params(
+  settings: Resample,
+  config: DictionaryConfig,
+  params: Params,
+  alive: Bool[Array, ' F'],
+  inputs: Float[Array, 'F *in'],
+  targets: Float[Array, 'F *out'],
 ) -> Params:
-  """Parameters as they would be if every feature were resampled."""
-  W_dec = params['W_dec']
-  out = {'W_dec': _unit(targets - params['b_dec']) * _mean_norm(W_dec, ~dead)}
+  """The parameters that features have which start again, as if all did.
+
+  Args:
+    settings: How.
+    config: The dictionary's.
+    params: The parameters before.
+    alive: Which features set the norms of new ones.
+    inputs: The example of each feature.
+    targets: Their targets.
+  """
+  W_dec, b_dec = params['W_dec'], params['b_dec']
+  output = targets if settings.raw else targets - b_dec
+  fresh = config.activation.init(config.code_shape)
+  fresh['W_dec'] = _unit(output) * _mean_norm(W_dec, alive)
   if 'W_enc' in params:
     columns = jnp.moveaxis(params['W_enc'], -1, 0)
-    same = inputs.shape == targets.shape
-    rows = _unit(inputs - params['b_dec'] if same else inputs)
-    rows = rows * settings.factor * _mean_norm(columns, ~dead)
-    out['W_enc'] = jnp.moveaxis(rows, 0, -1)
-  for name in ('b_enc', 'b_gate', 'b_mag', 'r_mag'):
-    if name in params:
-      out[name] = jnp.zeros_like(params[name])
-  return out
+    centre = b_dec if config.wiring.reconstructs else 0
+    rows = inputs if settings.raw else _unit(inputs - centre)
+    rows = rows * settings.factor * _mean_norm(columns, alive)
+    fresh['W_enc'] = jnp.moveaxis(rows, 0, -1)
+  return fresh
 
 
 def _norms(rows: Array) -> Array:
@@ -117,7 +136,9 @@ def _unit(rows: Array) -> Array:
 
 
 def _mean_norm(rows: Array, alive: Array) -> Array:
-  return jnp.sum(jnp.where(alive, _norms(rows), 0)) / jnp.maximum(jnp.sum(alive), 1)
+  """Of the living ones, or of all where none lives."""
+  alive = alive | ~jnp.any(alive)
+  return jnp.sum(jnp.where(alive, _norms(rows), 0)) / jnp.sum(alive)
 
 
 def _feature_axis(name: str, leaf: Array) -> int:

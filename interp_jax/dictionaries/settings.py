@@ -9,7 +9,7 @@ from interp_jax.dictionaries import objective
 from interp_jax.dictionaries.initial import Init
 from interp_jax.dictionaries.resample import Resample
 
-OPTIMIZERS = ('adam', 'sign')
+OPTIMIZERS = ('adam', 'signum')
 DTYPES = ('float32', 'bfloat16', 'float64')
 
 
@@ -23,8 +23,10 @@ class TrainerConfig:
     learning_rate: At the end of the warm-up.
     warmup: Share of the run over which the rate rises from 0.
     decay: Share of the run, at its end, over which the rate falls linearly to 0.
-    optimizer: `'adam'`, or `'sign'`: the sign of the gradient (sparsify's signum).
-    b1: Adam's first decay.
+    optimizer: `'adam'`; or `'signum'`, sparsify's: signs of the gradient, and what is
+      exported is an average over the steps (schedule-free, Defazio et al. 2024,
+      2405.15682; it needs neither warm-up nor decay).
+    b1: Adam's first decay; of `'signum'`, how far gradients are taken at the average.
     b2: Adam's second decay.
     eps: Adam's epsilon (6.25e-10 in Gao et al. 2024).
     clip: Largest norm of the gradient; 0 for no limit.
@@ -35,7 +37,9 @@ class TrainerConfig:
     normalize: How the data are scaled, as in `initial.measure`.
     resample: When and how dead features start again; None for never.
     microbatches: In how many parts to take a batch, one after the other: less memory.
-      BatchTopK chooses in each part for itself.
+      BatchTopK chooses in each part for itself, and terms that are not plain means
+      over examples (l0 of shape `'relative'`, errors over a variance) are those of the
+      parts, averaged.
     compute_dtype: Of the arithmetic; parameters and what the optimiser remembers are
       float32 (or float64).
     seed: Of the first weights, and of what is drawn in a step.

@@ -28,9 +28,14 @@ def rectangle(u: Array) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def jump(pre: Pre, threshold: Threshold, bandwidth: float, to_input: bool) -> Pre:
-  """JumpReLU: `pre` where it is above the threshold, else 0."""
+  """JumpReLU: `pre` where it is above the threshold, else 0.
+
+  It is rectified, too, for thresholds below 0, which files of other libraries have. A
+  rectifier behind it would stop the estimator's gradient wherever the code is 0, which
+  is half of the window.
+  """
   del bandwidth, to_input
-  return jnp.where(pre > threshold, pre, 0)
+  return jnp.where(pre > jnp.maximum(threshold, 0), pre, 0)
 
 
 def _jump_fwd(pre, threshold, bandwidth, to_input):
@@ -41,7 +46,7 @@ def _jump_bwd(bandwidth, to_input, saved, cotangent):
   pre, threshold = saved
   near = rectangle((pre - threshold) / bandwidth) * cotangent
   near = (threshold / bandwidth) * near
-  d_pre = jnp.where(pre > threshold, cotangent, 0)
+  d_pre = jnp.where(pre > jnp.maximum(threshold, 0), cotangent, 0)
   d_pre = d_pre + near if to_input else d_pre
   return d_pre, -jnp.sum(near, 0)
 

@@ -1,6 +1,7 @@
 """One step of training: what changes, how it is updated and what is logged of it."""
 
 from collections.abc import Callable, Mapping
+import math
 from typing import Any
 
 import flax.struct
@@ -50,7 +51,7 @@ class DictionaryState:
 def make_optimizer(
   config: TrainerConfig, rate: Any = None
 ) -> optax.GradientTransformation:
-  """Adam (or signs) with warm-up and linear decay, under the constraints.
+  """Adam (or signum) with warm-up and linear decay, under the constraints.
 
   Args:
     config: How to train.
@@ -59,20 +60,26 @@ def make_optimizer(
   shape = training.warmup_stable_decay(
     1.0,
     config.steps,
-    int(config.warmup * config.steps),
-    int(config.decay * config.steps),
+    _share(config.warmup, config.steps),
+    _share(config.decay, config.steps),
   )
   peak = config.learning_rate if rate is None else rate
   schedule = lambda count: peak * shape(count)
   if config.optimizer == 'adam':
     update = optax.adam(schedule, config.b1, config.b2, config.eps)
   else:
-    update = optax.sign_sgd(schedule)
+    signs = optax.sign_sgd(schedule)
+    update = optax.contrib.schedule_free(signs, schedule, config.b1)
   clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
   before, after = [], [constraint.keep_thresholds_positive()]
   if config.unit_norm:
     before, after = [constraint.project_gradient()], [constraint.renormalize(), *after]
   return optax.chain(*before, clip, update, *after)
+
+
+def _share(share: float, steps: int) -> int:
+  """So many of the steps, rounded down but for float noise: 0.29 of 100 are 29."""
+  return math.floor(share * steps + 1e-6)
 
 
 def init_state(
@@ -113,7 +120,17 @@ def init_state(
 
 def export(config: DictionaryConfig, state: DictionaryState) -> Dictionary:
   """The dictionary of a state, for raw activations; see `export_params`."""
-  return export_params(config, state.params, state.scale, state.least)
+  return export_params(config, final_params(state), state.scale, state.least)
+
+
+def final_params(state: DictionaryState) -> Any:
+  """The parameters to be used: those that train, or their average under `'signum'`."""
+  is_free = lambda part: isinstance(part, optax.contrib.ScheduleFreeState)
+  parts = filter(is_free, jax.tree.leaves(state.opt_state, is_leaf=is_free))
+  params = state.params
+  for part in parts:  # There is one at most.
+    params = optax.contrib.schedule_free_eval_params(part, params)
+  return params
 
 
 def split_batch(batch: Any) -> tuple[Array, Array, Any]:
@@ -182,11 +199,11 @@ def make_step(
       'loss': total,
       **parts,
       'fvu': _batch_fvu(forward),
-      'l0': jnp.mean(codes_lib.active(forward.codes)),
+      'l0': jnp.mean(codes_lib.active(forward.codes, forward.batch)),
     }
     seen = {
       'fired': codes_lib.fired(forward.codes, config.code_shape).astype(jnp.float32),
-      'terms': objective.next_states(forward, terms),
+      'terms': objective.observe(forward, terms),
       'least': _least(forward),
     }
     return total, {'logged': logged, 'seen': seen}
@@ -211,6 +228,7 @@ def make_step(
       settings = trainer.resample
       again = lambda: resample(
         settings,
+        config,
         params,
         opt_state,
         idle,
@@ -229,8 +247,8 @@ def make_step(
       opt_state=opt_state,
       idle=idle,
       scale=state.scale,
-      terms=seen['terms'],
-      least=running_least(config, state.least, seen['least']),
+      terms=objective.next_states(terms, state.terms, seen['terms'], state.step),
+      least=running_least(config, state.least, seen['least'], state.step),
     )
     return state, aux['logged'] | dead
 
@@ -260,7 +278,8 @@ def dead_after_of(trainer: TrainerConfig) -> int:
     dead_after = getattr(part, 'dead_after', -1)
     if dead_after > 0:
       return dead_after
-  return max(1, trainer.steps * trainer.batch_size // 10)
+  tenth = trainer.steps * trainer.batch_size // 10
+  return min(max(1, tenth), np.iinfo(np.int32).max)  # Counters are int32.
 
 
 def _least(forward: objective.Forward) -> Float[Array, '']:
@@ -270,18 +289,31 @@ def _least(forward: objective.Forward) -> Float[Array, '']:
   """
   if not isinstance(forward.config.activation, BatchTopK):
     return jnp.zeros(())
-  values = forward.codes
+  values = codes_lib.values_of(forward.codes)
   if forward.config.activation.by_norm:
-    values = values * forward.config.wiring.norms(forward.params)
+    norms = forward.config.wiring.norms(forward.params)
+    values = values * codes_lib.per_feature(forward.codes, norms)
   return jnp.min(jnp.where(values > 0, values, jnp.inf)).astype(jnp.float32)
 
 
-def running_least(config: DictionaryConfig, old: Array, new: Array) -> Array:
-  """The running threshold after a batch; it starts at the first batch's."""
-  if not isinstance(config.activation, BatchTopK):
+def running_least(
+  config: DictionaryConfig, old: Array, new: Array, step: Any
+) -> Float[Array, '']:
+  """The running threshold after a batch, where the activation has one.
+
+  Args:
+    config: The dictionary's.
+    old: The threshold before; 0 where there is none yet.
+    new: The smallest active value of the batch; infinity where nothing was active.
+    step: The number of updates made before.
+  """
+  activation = config.activation
+  if not isinstance(activation, BatchTopK):
     return old
-  rate = jnp.where(old > 0, config.activation.rate, 1.0)
-  return jnp.where(jnp.isfinite(new), (1 - rate) * old + rate * new, old)
+  begun = (old > 0) | activation.from_zero
+  rate = jnp.where(begun, activation.rate, 1.0)
+  moved = (1 - rate) * old + rate * new
+  return jnp.where(jnp.isfinite(new) & (step >= activation.since), moved, old)
 
 
 def _batch_fvu(forward: objective.Forward) -> Float[Array, '']:

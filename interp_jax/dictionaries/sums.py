@@ -35,6 +35,9 @@ class Coder(Protocol):
   `norms` the weight of each feature in L1, `[F]` or `[L, F]`.
   """
 
+  @property
+  def params(self) -> Any: ...
+
   def norms(self) -> Array: ...
 
   def encode(self, x: Any) -> Array: ...

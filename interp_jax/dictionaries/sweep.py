@@ -237,7 +237,7 @@ def train_sweep(
   inputs, targets = trainer_lib.as_pair(sample)
   scale = initial.measure(inputs, trainer.center, trainer.normalize, targets)
   state = init_sweep(config, trainer, scale, values, len(members))
-  plan = dataclasses.replace(trainer_lib.plan_of(trainer, mesh), mesh=None)
+  plan = Plan('dense') if mesh is not None else trainer_lib.plan_of(trainer, None)
   layout = None
   if mesh is not None:
     _check_mesh(mesh, len(members))

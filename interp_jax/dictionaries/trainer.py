@@ -137,7 +137,7 @@ def train(
 
 def plan_of(trainer: TrainerConfig, mesh: Mesh | None) -> Plan:
   """How the steps are computed on some devices."""
-  return Plan(kernels.resolve(trainer.impl, 1 if mesh is None else mesh.size), mesh)
+  return Plan(kernels.resolve(trainer.impl), mesh)
 
 
 def loop_config(trainer: TrainerConfig) -> training.LoopConfig:

@@ -17,17 +17,24 @@ S sources are layers or models. The last one is in `cross_layer.py`.
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from interp_jax.dictionaries import kernels
 from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.codes import Codes, SparseCodes
+from interp_jax.dictionaries.kernels import Pairs
 
 Params = dict[str, Any]
 Shape = tuple[int, ...]
 Shapes = dict[str, Any]
+
+
+def row_norms(rows: Float[Array, '*rows D']) -> Float[Array, '*rows']:
+  """The norms over the last axis, with gradient 0 where they are 0."""
+  squares = jnp.sum(jnp.square(rows), -1)
+  some = squares > 0
+  return jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1)), 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,40 +88,37 @@ class _OneCode:
     W_enc = params['W_enc']
     return W_enc.reshape(-1, W_enc.shape[-1])
 
-  def centered(self, params: Params, x: Array) -> tuple[Array, Any]:
-    """Inputs as rows, and what is still to be added to what is made of them.
-
-    `(x - b_dec) W_enc` is taken as `(x - c) W_enc + (c - b_dec) W_enc` with c the value
-    of `b_dec`, a constant: equal, but the gradient of `b_dec` then goes through one
-    vector-matrix product, not through that of every input.
-    """
-    rows = x.reshape(x.shape[0], -1)
-    if not self.subtracts_b_dec:
-      return rows, 0.0
+  def center(self, params: Params) -> Float[Array, ' I']:
+    """What is subtracted from inputs."""
     b_dec = params['b_dec'].reshape(-1)
-    center = jax.lax.stop_gradient(b_dec)
-    return rows - center, (center - b_dec) @ self.encoder(params)
+    if self.subtracts_b_dec:
+      return b_dec
+    return jnp.zeros(self.encoder(params).shape[0], b_dec.dtype)
 
   @property
   def subtracts_b_dec(self) -> bool:
     """Whether the encoder reads `x - b_dec`."""
     return False
 
-  def project(self, params: Params, x: Float[Array, 'B *in']) -> Float[Array, 'B *C']:
-    """The inputs times the encoder: what biases are added to."""
-    rows, rest = self.centered(params, x)
-    return rows @ self.encoder(params) + rest
+  def project(
+    self,
+    params: Params,
+    x: Float[Array, 'B *in'],
+    bias: Float[Array, '*C'],
+    plan: Plan,
+  ) -> Float[Array, 'B *C']:
+    """The inputs times the encoder, and a bias."""
+    rows, center = x.reshape(x.shape[0], -1), self.center(params)
+    return kernels.encode_all(rows, center, self.encoder(params), bias, plan.sparse)
 
   def project_some(
     self, params: Params, x: Float[Array, 'B *in'], chosen: Int[Array, ' P']
   ) -> Float[Array, 'B P']:
     """`project` for some features only."""
     some = self.encoder(params)[:, chosen]
-    rows, _ = self.centered(params, x)
-    if not self.subtracts_b_dec:
-      return rows @ some
-    b_dec = params['b_dec'].reshape(-1)
-    return rows @ some + (jax.lax.stop_gradient(b_dec) - b_dec) @ some
+    rows, center = x.reshape(x.shape[0], -1), self.center(params)
+    none = jnp.zeros(some.shape[1], some.dtype)
+    return kernels.encode_all(rows, center, some, none, sparse=False)
 
   def top(
     self,
@@ -134,32 +138,56 @@ class _OneCode:
       norms: Factors by which pre-activations are multiplied to be compared; held
         constant.
     """
-    rows, rest = self.centered(params, x)
-    W_enc, bias = self.encoder(params), params['b_enc'] + rest
-    if norms is not None:
-      W_enc, bias = W_enc * norms, bias * norms
-    values, indices = kernels.encode_topk(rows, W_enc, bias, k, plan.impl)
+    rows, center = x.reshape(x.shape[0], -1), self.center(params)
+    W_enc, bias = self._compared(params, norms)
+    top = kernels.encode_topk
+    values, indices = top(rows, center, W_enc, bias, k, plan.impl, plan.mesh)
     values = values if norms is None else values / norms[indices]
     return SparseCodes(values, indices)
 
-  def decode(
-    self, params: Params, codes: Codes, plan: Plan | None = None
-  ) -> Float[Array, 'B *out']:
-    """The output of dense or sparse codes, without a skip connection."""
-    out = self.linear(params, codes, plan)
-    return out + params['b_dec']
+  def top_of_batch(
+    self,
+    params: Params,
+    x: Float[Array, 'B *in'],
+    count: int,
+    norms: Float[Array, '*C'] | None = None,
+  ) -> Pairs:
+    """The `count` largest pre-activations of a whole batch, rectified; as `top`."""
+    rows, center = x.reshape(x.shape[0], -1), self.center(params)
+    W_enc, bias = self._compared(params, norms)
+    codes = kernels.sparse_encode_batch(rows, center, W_enc, bias, count)
+    if norms is None:
+      return codes
+    values = codes.values / norms[codes.features]
+    return dataclasses.replace(codes, values=values)
 
-  def linear(
-    self, params: Params, codes: Codes, plan: Plan | None = None
+  def _compared(self, params: Params, norms: Array | None) -> tuple[Array, Array]:
+    """Encoder and bias of the pre-activations that are compared."""
+    W_enc, bias = self.encoder(params), params['b_enc']
+    return (W_enc, bias) if norms is None else (W_enc * norms, bias * norms)
+
+  def decode(
+    self,
+    params: Params,
+    codes: Codes,
+    batch: int,
+    plan: Plan = Plan(),  # noqa: B008, it is frozen
+    needed: Bool[Array, 'B *C'] | None = None,
   ) -> Float[Array, 'B *out']:
-    """`codes W_dec`."""
-    W_dec, plan = params['W_dec'], plan or Plan()
+    """The output of codes, without a skip connection.
+
+    Args:
+      params: The parameters.
+      codes: Dense or sparse codes.
+      batch: How many examples they are of.
+      plan: How to compute.
+      needed: Where the gradient of dense codes is needed; None for where they are not
+        0.
+    """
+    W_dec = params['W_dec']
     flat = W_dec.reshape(W_dec.shape[0], -1)
-    if isinstance(codes, SparseCodes):
-      out = kernels.decode_topk(codes.values, codes.indices, flat, plan.impl)
-    else:
-      out = codes @ flat
-    return out.reshape(-1, *W_dec.shape[1:])
+    out = decode_rows(codes, flat, batch, plan, needed)
+    return out.reshape(batch, *W_dec.shape[1:]) + params['b_dec']
 
   def linear_some(
     self, params: Params, codes: Float[Array, 'B P'], chosen: Int[Array, ' P']
@@ -176,7 +204,7 @@ class _OneCode:
   def norms(self, params: Params) -> Float[Array, '*C']:
     """The norm of each feature's row of the decoder."""
     W_dec = params['W_dec']
-    return jnp.linalg.norm(W_dec.reshape(W_dec.shape[0], -1), axis=-1)
+    return row_norms(W_dec.reshape(W_dec.shape[0], -1))
 
   # Scales
 
@@ -194,6 +222,18 @@ class _OneCode:
       'b_dec': params['b_dec'] / scale['outputs'],
     }
     return params
+
+
+def decode_rows(
+  codes: Codes, W_dec: Float[Array, 'F O'], batch: int, plan: Plan, needed: Any
+) -> Float[Array, 'B O']:
+  """`codes W_dec` for any kind of codes of one layer."""
+  if isinstance(codes, SparseCodes):
+    values, indices = codes.values, codes.indices
+    return kernels.decode_topk(values, indices, W_dec, plan.impl, plan.mesh)
+  if isinstance(codes, Pairs):
+    return kernels.sparse_decode_pairs(codes, W_dec, batch)
+  return kernels.decode_all(codes, W_dec, needed, plan.sparse)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,7 +342,7 @@ class Crosscoder(_OneCode):
 
     It makes features that few sources share cheaper (Lindsey et al. 2024).
     """
-    return jnp.linalg.norm(params['W_dec'], axis=-1).sum(-1)
+    return row_norms(params['W_dec']).sum(-1)
 
   def fold_scale(self, params: Params, activation: Any, scale: Any) -> Params:
     return params | {

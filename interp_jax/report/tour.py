@@ -29,9 +29,10 @@ class Tour:
     data: name -> value, what is told about the harvest; needs `tokens`, `site`.
     training: name -> value, what is told about the training; needs `features`, `k`.
     history: metric -> (steps, values): `fvu`, `l0`, `dead_fraction` are drawn.
-    evaluation: `fvu`, `l0`, `dead_fraction`, `ce_recovered`, `ce_recovered_mean`
-      and, in nats per token, `ce_clean`, `ce_spliced`, `ce_zero`, `ce_mean`; `tokens`,
-      how many were predicted for them.
+    evaluation: `fvu`, `l0`, `dead_fraction`, `dense_fraction`, `cosine`, `l1`,
+      `shrinkage`, `relative_reconstruction_bias`, `ce_recovered`, `ce_recovered_mean`,
+      `kl_recovered` and, in nats per token, `ce_clean`, `ce_spliced`, `ce_zero`,
+      `ce_mean`; `tokens`, how many were predicted for them.
     densities: the fraction of tokens on which each feature is active.
     features: the features to show, clearest first.
     ranking: in a sentence, what `clearest` means.
@@ -196,6 +197,23 @@ def _score_table(scores: Mapping[str, Number]) -> Markup:
     ('FVU', number(scores['fvu']), 'squared error ÷ variance; 0 best, 1 useless'),
     ('L0', number(scores['l0']), 'features active per token, on average'),
     ('dead features', percent(scores['dead_fraction']), 'active on no held-out token'),
+    (
+      'dense features',
+      percent(scores['dense_fraction']),
+      'active on more than one held-out token in ten',
+    ),
+    ('L1', number(scores['l1']), 'sum of the activations of a token'),
+    ('cosine', number(scores['cosine']), 'of a vector and its reconstruction'),
+    (
+      'shrinkage',
+      number(scores['shrinkage']),
+      'length of the reconstruction ÷ length of the vector; 1 is none',
+    ),
+    (
+      'relative bias',
+      number(scores['relative_reconstruction_bias']),
+      'the factor by which reconstructions are too short (below 1) or too long',
+    ),
     ('CE clean', ce('ce_clean'), 'the model as it is'),
     ('CE spliced', ce('ce_spliced'), 'with the reconstruction in place'),
     ('CE zeroed', ce('ce_zero'), 'with the site set to zero'),
@@ -209,6 +227,11 @@ def _score_table(scores: Mapping[str, Number]) -> Markup:
       'CE recovered from mean',
       percent(scores['ce_recovered_mean']),
       'the same with CE mean for CE zeroed: the harder comparison',
+    ),
+    (
+      'KL recovered',
+      percent(scores['kl_recovered']),
+      '1 − KL spliced ÷ KL zeroed, from what the model predicts as it is',
     ),
   )
   return tables.table(

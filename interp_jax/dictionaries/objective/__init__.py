@@ -10,13 +10,18 @@ from interp_jax.dictionaries.objective.annealing import Lp
 from interp_jax.dictionaries.objective.auxiliary import AuxK, GateReconstruction
 from interp_jax.dictionaries.objective.end_to_end import EndToEnd, ModelSource
 from interp_jax.dictionaries.objective.forward import Forward, run, spread, sum_squares
-from interp_jax.dictionaries.objective.reconstruction import Matryoshka, SquaredError
+from interp_jax.dictionaries.objective.reconstruction import (
+  Matryoshka,
+  MultiTopK,
+  SquaredError,
+)
 from interp_jax.dictionaries.objective.sparsity import L0, L1, PreActivation, Tanh
 from interp_jax.dictionaries.objective.term import Term, ramp
 from interp_jax.dictionaries.objective.terms import (
   TERMS,
   init_states,
   next_states,
+  observe,
   terms_from_dict,
   terms_to_dict,
   total_loss,
@@ -34,12 +39,14 @@ __all__ = [
   'Lp',
   'Matryoshka',
   'ModelSource',
+  'MultiTopK',
   'PreActivation',
   'SquaredError',
   'Tanh',
   'Term',
   'init_states',
   'next_states',
+  'observe',
   'ramp',
   'run',
   'spread',

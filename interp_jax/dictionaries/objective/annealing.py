@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from interp_jax.dictionaries import codes as codes_lib
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward
 from interp_jax.dictionaries.objective.term import Scalar, Term, ramp
@@ -75,28 +74,30 @@ class Lp(Term):
     return strength * self._norm(forward, p)
 
   def _norm(self, forward: Forward, p: Any) -> Float[Array, '']:
-    values = codes_lib.values_of(forward.penalized)
-    values = values.reshape(values.shape[0], -1)
+    values = forward.sizes
     # The power's derivative is infinite at 0, where no feature is active.
     powers = jnp.where(values > 0, jnp.where(values > 0, values, 1) ** p, p == 0)
-    total = jnp.sum(powers, -1)
+    total = forward.per_example(powers)
     if self.root:
       some = jnp.where(total > 0, total, 1)
       total = jnp.where(total > 0, some ** (1 / jnp.maximum(p, 1e-6)), 0)
     return jnp.mean(total)
 
-  def next_state(self, forward: Forward) -> Any:
-    state = forward.states[self.name]
-    p, following, made = self.exponents(forward.step)
+  def observe(self, forward: Forward) -> Any:
+    """The term under the p of now and under the next."""
+    p, following, _ = self.exponents(forward.step)
     pair = jnp.stack([self._norm(forward, p), self._norm(forward, following)])
-    pair = jax.lax.stop_gradient(pair)
+    return jax.lax.stop_gradient(pair)
+
+  def next_state(self, state: Any, observed: Any, step: Any) -> Any:
+    _, _, made = self.exponents(step)
     known = made > 0  # Before the first update there is no next p to compare with.
-    recent = jnp.roll(state['recent'], -1, axis=1).at[:, -1].set(pair)
+    recent = jnp.roll(state['recent'], -1, axis=1).at[:, -1].set(observed)
     recent = jnp.where(known, recent, state['recent'])
     seen = jnp.where(known, jnp.minimum(state['seen'] + 1, self.window), state['seen'])
     counted = jnp.arange(self.window) >= self.window - seen
     now, then = jnp.sum(jnp.where(counted, recent, 0), axis=1)
-    _, _, after = self.exponents(forward.step + 1)
+    _, _, after = self.exponents(step + 1)
     updated = known & (after > made)
     ratio = jnp.where(updated & (then > 0), now / jnp.where(then > 0, then, 1), 1.0)
     return {'strength': state['strength'] * ratio, 'recent': recent, 'seen': seen}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from interp_jax.core import unknown
-from interp_jax.dictionaries.activation import AbsTopK, Gated
+from interp_jax.dictionaries.activation import Gated
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward, spread, sum_squares
 from interp_jax.dictionaries.objective.term import Scalar, Term
@@ -72,7 +72,7 @@ class AuxK(Term):
 
   def __call__(self, forward: Forward) -> Float[Array, '']:
     dead = forward.idle > self.dead_after
-    zero = jnp.zeros((), forward.outputs.dtype)
+    zero = jnp.zeros((), forward.error.dtype)
     return jax.lax.cond(jnp.any(dead), self._loss, lambda _: zero, forward)
 
   def _loss(self, forward: Forward) -> Float[Array, '']:
@@ -99,7 +99,7 @@ class AuxK(Term):
     pre = pre + jnp.take_along_axis(params['b_enc'], chosen, -1)
     if self.gradients == 'decoder':
       pre = jax.lax.stop_gradient(pre)
-    signed = isinstance(config.activation, AbsTopK)
+    signed = config.activation.signed
     pre = jax.nn.relu(pre) if self.rectify and not signed else pre
     if k < chosen.shape[-1]:
       compared = jnp.abs(pre) if signed else pre
@@ -139,6 +139,6 @@ class GateReconstruction(Term):
   def __call__(self, forward: Forward) -> Float[Array, '']:
     params, wiring = forward.params, forward.config.wiring
     params = jax.lax.stop_gradient(params) if self.frozen else params
-    output = wiring.decode(params, forward.encoded.gate)
+    output = wiring.decode(params, forward.encoded.gate, forward.batch, forward.plan)
     output = output + wiring.skip(params, forward.inputs)
     return self.coefficient * sum_squares(forward.targets - output)

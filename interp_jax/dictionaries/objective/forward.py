@@ -63,13 +63,31 @@ class Forward:
     """What sparsity is asked of: the codes, or the gate of gated activations."""
     return self.codes if self.encoded.gate is None else self.encoded.gate
 
+  @property
+  def batch(self) -> int:
+    """The number of examples."""
+    return self.inputs.shape[0]
+
+  def per_example(self, values: Array) -> Float[Array, ' B']:
+    """The sum over an example of numbers laid out as the values of `penalized`."""
+    return codes_lib.per_example(self.penalized, values, self.batch)
+
+  @property
+  def sizes(self) -> Array:
+    """Magnitudes of `penalized`.
+
+    Codes that are never negative stay as they are: to autodiff the derivative of |z| is
+    0 at 0, which would stop the gradients that straight-through estimators have there.
+    """
+    values = codes_lib.values_of(self.penalized)
+    return jnp.abs(values) if self.config.activation.signed else values
+
   def weighted(self, by_norm: bool) -> Array:
-    """Magnitudes of `penalized`, times the norms of the decoder's rows or not."""
-    size = jnp.abs(codes_lib.values_of(self.penalized))
+    """`sizes`, times the norms of the decoder's rows or not."""
     if not by_norm:
-      return size
+      return self.sizes
     norms = self.config.wiring.norms(self.params)
-    return size * codes_lib.per_feature(self.penalized, norms)
+    return self.sizes * codes_lib.per_feature(self.penalized, norms)
 
 
 def run(
@@ -100,7 +118,9 @@ def run(
   """
   wiring = config.wiring
   encoded = config.activation.encode(wiring, params, inputs, plan)
-  outputs = wiring.decode(params, encoded.codes, plan) + wiring.skip(params, inputs)
+  batch = inputs.shape[0]
+  outputs = wiring.decode(params, encoded.codes, batch, plan, encoded.needed)
+  outputs = outputs + wiring.skip(params, inputs)
   targets = inputs if targets is None else targets
   plan = dataclasses.replace(plan, limit=None)  # Codes are made; static from here on.
   return Forward(

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from interp_jax.core import unknown
-from interp_jax.dictionaries.codes import SparseCodes
+from interp_jax.dictionaries import codes as codes_lib
+from interp_jax.dictionaries.activation import BatchTopK, TopK
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward, spread, sum_squares
 from interp_jax.dictionaries.objective.term import Scalar, Term
@@ -85,7 +86,7 @@ class Matryoshka(Term):
       widths = self._draw(forward.key, F)
       errors = jax.lax.map(lambda width: _error_of(forward, width), widths)
       return self.coefficient * jnp.sum(errors)
-    if isinstance(forward.codes, SparseCodes) or forward.codes.ndim > 2:
+    if not isinstance(forward.codes, jax.Array) or forward.codes.ndim > 2:
       errors = [_error_of(forward, width) for width in self.prefixes]
     else:
       errors = self._nested(forward)
@@ -111,13 +112,64 @@ class Matryoshka(Term):
     return errors
 
 
+@dataclasses.dataclass(frozen=True)
+class MultiTopK(Term):
+  """The squared error with several times as many active features.
+
+      coefficient * mean_b ||target - output of the factor * k largest||^2
+
+  A dictionary that is trained for one k alone gets worse with more features than that;
+  this keeps it useful for any number (Gao et al. 2024, 2406.04093, Multi-TopK: the sum
+  of the errors at k and, times 1/8, at 4 k).
+
+  Attributes:
+    coefficient: Weight.
+    factor: How many times k features.
+    over: As in `SquaredError`.
+    gradients: What learns from it: `'all'`; or `'decoder'`, `W_dec` and `b_dec` as the
+      output's bias (sparsify).
+  """
+
+  coefficient: Scalar = 1 / 8
+  factor: int = 4
+  over: str = 'examples'
+  gradients: str = 'all'
+  name: ClassVar[str] = 'multi_topk'
+
+  def check(self, config: DictionaryConfig) -> None:
+    for kind, given, allowed in (
+      ('divisor of multi_topk', self.over, DIVISORS),
+      ('gradients of multi_topk', self.gradients, ('all', 'decoder')),
+    ):
+      if given not in allowed:
+        raise ValueError(unknown(kind, given, allowed))
+    if not isinstance(config.activation, TopK | BatchTopK):
+      raise ValueError(
+        'The term multi_topk asks for several times k features, and the activation '
+        f'{config.activation.name!r} does not choose k. Use topk, abstopk or batchtopk.'
+      )
+
+  def __call__(self, forward: Forward) -> Float[Array, '']:
+    params, wiring, plan = forward.params, forward.config.wiring, forward.plan
+    activation = forward.config.activation
+    assert isinstance(activation, TopK | BatchTopK)  # `check` saw to it.
+    k: Any = min(self.factor * activation.k, forward.config.features)
+    more = dataclasses.replace(activation, k=k)
+    if plan.limit is not None:
+      plan = dataclasses.replace(plan, limit=self.factor * plan.limit)
+    read = jax.lax.stop_gradient(params) if self.gradients == 'decoder' else params
+    codes = more.encode(wiring, read, forward.inputs, plan).codes
+    output = wiring.decode(params, codes, forward.batch, plan)
+    output = output + wiring.skip(params, forward.inputs)
+    value = sum_squares(forward.targets - output)
+    if self.over == 'variance':
+      value = value / spread(forward.targets)
+    return self.coefficient * value
+
+
 def _error_of(forward: Forward, width: Any) -> Float[Array, '']:
   """The squared error of the first features."""
-  params, wiring, codes = forward.params, forward.config.wiring, forward.codes
-  if isinstance(codes, SparseCodes):
-    inside = codes.indices < width
-    part = SparseCodes(jnp.where(inside, codes.values, 0), codes.indices)
-  else:
-    part = jnp.where(jnp.arange(codes.shape[-1]) < width, codes, 0)
-  output = wiring.decode(params, part, forward.plan)
+  params, wiring = forward.params, forward.config.wiring
+  part = codes_lib.first_features(forward.codes, width)
+  output = wiring.decode(params, part, forward.batch, forward.plan)
   return sum_squares(forward.targets - output - wiring.skip(params, forward.inputs))

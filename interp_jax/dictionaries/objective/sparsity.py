@@ -19,8 +19,9 @@ L0_SHAPES = ('linear', 'relative', 'quadratic')
 
 
 def _per_example(values: Array) -> Float[Array, ' B']:
-  """The sum over all features of an example."""
-  return jnp.sum(values.reshape(values.shape[0], -1), -1)
+  """The sum over all features of an example, in float32 at least."""
+  dtype = jnp.promote_types(values.dtype, jnp.float32)
+  return jnp.sum(values.reshape(values.shape[0], -1), -1, dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class L1(Term):
   name: ClassVar[str] = 'l1'
 
   def __call__(self, forward: Forward) -> Float[Array, '']:
-    total = jnp.mean(_per_example(forward.weighted(self.by_norm)))
+    total = jnp.mean(forward.per_example(forward.weighted(self.by_norm)))
     return self.coefficient * ramp(forward.step, self.warmup, self.fall) * total
 
 
@@ -73,7 +74,7 @@ class Tanh(Term):
   def __call__(self, forward: Forward) -> Float[Array, '']:
     soft = jnp.tanh(self.scale * forward.weighted(self.by_norm))
     share = ramp(forward.step, self.warmup, self.fall)
-    return self.coefficient * share * jnp.mean(_per_example(soft))
+    return self.coefficient * share * jnp.mean(forward.per_example(soft))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,9 +36,19 @@ class Term:
     """The state before the first step; None for none."""
     return None
 
-  def next_state(self, forward: Forward) -> Any:
-    """The state after a step."""
-    return forward.states.get(self.name)
+  def observe(self, forward: Forward) -> Any:
+    """What the next state depends on: means over the batch; None for nothing."""
+    return None
+
+  def next_state(self, state: Any, observed: Any, step: Any) -> Any:
+    """The state after a step.
+
+    Args:
+      state: The state before.
+      observed: What `observe` gave, averaged over the parts of the batch.
+      step: The number of updates made before.
+    """
+    return state
 
 
 def ramp(step: Any, warmup: int = 0, fall: tuple[int, int] | None = None) -> Any:
@@ -46,10 +56,10 @@ def ramp(step: Any, warmup: int = 0, fall: tuple[int, int] | None = None) -> Any
 
   Args:
     step: The number of updates made.
-    warmup: Over so many steps it rises from 0 to 1.
+    warmup: Over so many steps it rises from 0, at the first, to 1.
     fall: From the first to the second of these steps it falls from 1 to 0.
   """
-  share = jnp.minimum(1.0, (step + 1) / max(warmup, 1))
+  share = jnp.minimum(1.0, step / warmup) if warmup else jnp.ones(())
   if fall is not None:
     first, last = fall
     share = share * jnp.clip((last - step) / max(last - first, 1), 0.0, 1.0)

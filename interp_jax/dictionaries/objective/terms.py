@@ -12,7 +12,11 @@ from interp_jax.dictionaries.objective.annealing import Lp
 from interp_jax.dictionaries.objective.auxiliary import AuxK, GateReconstruction
 from interp_jax.dictionaries.objective.end_to_end import EndToEnd
 from interp_jax.dictionaries.objective.forward import Forward
-from interp_jax.dictionaries.objective.reconstruction import Matryoshka, SquaredError
+from interp_jax.dictionaries.objective.reconstruction import (
+  Matryoshka,
+  MultiTopK,
+  SquaredError,
+)
 from interp_jax.dictionaries.objective.sparsity import L0, L1, PreActivation, Tanh
 from interp_jax.dictionaries.objective.term import Term
 
@@ -21,6 +25,7 @@ TERMS: Mapping[str, type[Term]] = {
   for cls in (
     SquaredError,
     Matryoshka,
+    MultiTopK,
     L1,
     Lp,
     Tanh,
@@ -55,9 +60,20 @@ def init_states(terms: Sequence[Term]) -> dict[str, Any]:
   return {name: state for name, state in states.items() if state is not None}
 
 
-def next_states(forward: Forward, terms: Sequence[Term]) -> dict[str, Any]:
-  """The states after a step."""
-  return {t.name: t.next_state(forward) for t in terms if t.name in forward.states}
+def observe(forward: Forward, terms: Sequence[Term]) -> dict[str, Any]:
+  """What the states of the terms depend on."""
+  return {t.name: t.observe(forward) for t in terms if t.name in forward.states}
+
+
+def next_states(
+  terms: Sequence[Term], states: Any, observed: Any, step: Any
+) -> dict[str, Any]:
+  """The states after a step; see `Term.next_state`."""
+  return {
+    t.name: t.next_state(states[t.name], observed[t.name], step)
+    for t in terms
+    if t.name in states
+  }
 
 
 def with_error(terms: Sequence[Term]) -> tuple[Term, ...]:

@@ -1,0 +1,37 @@
+"""Which implementation `'auto'` stands for: what was measured to win."""
+
+import jax
+
+from interp_jax.core import unknown
+
+IMPLS = ('auto', 'sparse', 'dense')
+
+# Backend -> what wins there, and why.
+#
+# cpu: measured on two cores, d 512 -> F 8192, batch 2048, k 32, float32: see the
+#   docstrings of `largest`, `rows` and `topk` for each operation.
+# gpu, tpu: not measured. Dense, because a matrix unit does five products while a
+#   scatter-add of [B k] rows waits for memory, and on a TPU runs one row at a time.
+WINS = {'cpu': 'sparse', 'gpu': 'dense', 'tpu': 'dense'}
+
+
+def resolve(impl: str, devices: int = 1) -> str:
+  """Which implementation a name stands for.
+
+  Args:
+    impl: `'auto'`, `'sparse'` or `'dense'`.
+    devices: Over how many devices the arrays are spread without `shard_map`.
+
+  Returns:
+    `'sparse'` or `'dense'`. Auto is the entry of the backend in `WINS` on one device.
+    On several it is dense: left to XLA, a scatter-add into a sharded `W_enc` would
+    communicate once per active feature. `sharded` keeps it local instead.
+
+  Raises:
+    ValueError: if there is no such implementation.
+  """
+  if impl not in IMPLS:
+    raise ValueError(unknown('implementation', impl, IMPLS))
+  if impl != 'auto':
+    return impl
+  return WINS.get(jax.default_backend(), 'dense') if devices == 1 else 'dense'

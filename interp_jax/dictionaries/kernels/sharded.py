@@ -1,0 +1,207 @@
+"""TopK and BatchTopK where the features are split over devices.
+
+Left to XLA, a top-k along a split axis gathers the pre-activations of all features on
+every device. Here each device keeps the k largest of its own features, only these
+candidates are exchanged (`model` times k numbers a row in place of F), and all choose
+the same k of them. Decoding and both weight gradients use a device's own rows only;
+outputs are summed over `model`, weight gradients over `data`.
+
+For use under `jit`, on a mesh with the axes of `sharding.make_mesh`: inputs are split
+over `data`; `W_enc`, `b_enc` and `W_dec` over `model` along the features.
+"""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float
+import numpy as np
+
+from interp_jax.dictionaries.kernels import largest, pairs, rows
+from interp_jax.dictionaries.kernels.largest import Indices, Values
+from interp_jax.sharding import DATA, MODEL
+
+ROWS, WHOLE = P(DATA), P()
+W_ENC, B_ENC, W_DEC = P(None, MODEL), P(MODEL), P(MODEL, None)
+
+
+def _own(indices: Array, features: int) -> tuple[Array, Array]:
+  """Indices among this device's features, and which of them are its own."""
+  local = indices - jax.lax.axis_index(MODEL) * features
+  own = (local >= 0) & (local < features)
+  return jnp.where(own, local, 0), own
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def encode(
+  x: Float[Array, 'B D'],
+  center: Float[Array, ' D'],
+  W_enc: Float[Array, 'D F'],
+  b: Float[Array, ' F'],
+  k: int,
+  impl: str,
+  mesh: Mesh,
+) -> tuple[Values, Indices]:
+  """As `topk.sparse_encode`: values, rectified, and indices by rising index.
+
+  Args:
+    x: The inputs, split over `data`.
+    center: What is subtracted from each.
+    W_enc: The encoder, split over `model`.
+    b: The biases, split over `model`.
+    k: How many features to keep.
+    impl: `'sparse'` or `'dense'`: how each device computes its part of the gradients.
+    mesh: The mesh.
+  """
+
+  def local(x: Array, center: Array, W_enc: Array, b: Array) -> tuple[Array, Array]:
+    features = b.shape[0]
+    pre = (x - center) @ W_enc + b
+    values, indices = largest.select_by_index(pre, min(k, features))
+    indices = indices + jax.lax.axis_index(MODEL) * features
+    gather = functools.partial(jax.lax.all_gather, axis_name=MODEL, axis=1, tiled=True)
+    values, indices = gather(values), gather(indices)
+    # Device by device the indices rise, so that ties are decided as on one device.
+    values, chosen = largest.select_by_index(values, k)
+    return jax.nn.relu(values), largest.take(indices, chosen)
+
+  split = (ROWS, WHOLE, W_ENC, B_ENC)
+  return _map(local, mesh, split, (ROWS, ROWS))(x, center, W_enc, b)
+
+
+def _map(
+  function: Callable[..., Any], mesh: Mesh, inputs: tuple, outputs: Any
+) -> Callable[..., Any]:
+  return jax.shard_map(
+    function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False
+  )
+
+
+def _add(
+  values: Array, indices: Array, vectors: Array, features: int, impl: str
+) -> Array:
+  """`sum values * vectors` for each feature, values outside of it being 0."""
+  if impl == 'sparse':
+    return rows.add_to_rows(values, indices, vectors, features)
+  return _dense(values, indices, features).T @ vectors
+
+
+def _dense(values: Array, indices: Array, features: int) -> Array:
+  at = jnp.arange(values.shape[0])[:, None]
+  return (
+    jnp.zeros((values.shape[0], features), values.dtype).at[at, indices].add(values)
+  )
+
+
+def _sum_rows(values: Array, indices: Array, matrix: Array, impl: str) -> Array:
+  if impl == 'sparse':
+    return rows.weighted_rows(values, indices, matrix)
+  return _dense(values, indices, matrix.shape[0]) @ matrix
+
+
+def _encode_fwd(
+  x: Array, center: Array, W_enc: Array, b: Array, k: int, impl: str, mesh: Mesh
+) -> tuple:
+  values, indices = encode(x, center, W_enc, b, k, impl, mesh)
+  return (values, indices), (x, center, W_enc, values, indices)
+
+
+def _encode_bwd(
+  k: int, impl: str, mesh: Mesh, saved: tuple, cotangents: tuple
+) -> tuple:
+  del k
+  x, center, W_enc, values, indices = saved
+  d_values = jnp.where(values > 0, cotangents[0], 0)
+
+  def local(
+    x: Array, center: Array, W_enc: Array, d_values: Array, indices: Array
+  ) -> tuple[Array, ...]:
+    features = W_enc.shape[1]
+    index, own = _own(indices, features)
+    mine = jnp.where(own, d_values, 0)
+    d_W = jax.lax.psum(_add(mine, index, x - center, features, impl), DATA).T
+    d_b = jax.lax.psum(jnp.zeros(features, mine.dtype).at[index].add(mine), DATA)
+    d_center = -jax.lax.psum(W_enc @ d_b, MODEL)
+    # Never computed where x is data: jit removes it.
+    d_x = jax.lax.psum(_sum_rows(mine, index, W_enc.T, impl), MODEL)
+    return d_x, d_center, d_W, d_b
+
+  inputs = (ROWS, WHOLE, W_ENC, ROWS, ROWS)
+  back = _map(local, mesh, inputs, (ROWS, WHOLE, W_ENC, B_ENC))
+  return back(x, center, W_enc, d_values, indices)
+
+
+encode.defvjp(_encode_fwd, _encode_bwd)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def decode(
+  values: Values, indices: Indices, W_dec: Float[Array, 'F D'], impl: str, mesh: Mesh
+) -> Float[Array, 'B D']:
+  """As `topk.sparse_decode`, with `W_dec` split over `model`."""
+
+  def local(values: Array, indices: Array, W_dec: Array) -> Array:
+    index, own = _own(indices, W_dec.shape[0])
+    part = _sum_rows(jnp.where(own, values, 0), index, W_dec, impl)
+    return jax.lax.psum(part, MODEL)
+
+  return _map(local, mesh, (ROWS, ROWS, W_DEC), ROWS)(values, indices, W_dec)
+
+
+def _decode_fwd(
+  values: Array, indices: Array, W_dec: Array, impl: str, mesh: Mesh
+) -> tuple:
+  return decode(values, indices, W_dec, impl, mesh), (values, indices, W_dec)
+
+
+def _decode_bwd(impl: str, mesh: Mesh, saved: tuple, d_out: Array) -> tuple:
+  values, indices, W_dec = saved
+
+  def local(
+    values: Array, indices: Array, W_dec: Array, d_out: Array
+  ) -> tuple[Array, Array]:
+    features = W_dec.shape[0]
+    index, own = _own(indices, features)
+    if impl == 'sparse':
+      products = rows.row_products(d_out, index, W_dec)
+    else:
+      products = largest.take(d_out @ W_dec.T, index)
+    d_values = jax.lax.psum(jnp.where(own, products, 0), MODEL)
+    mine = jnp.where(own, values, 0)
+    return d_values, jax.lax.psum(_add(mine, index, d_out, features, impl), DATA)
+
+  back = _map(local, mesh, (ROWS, ROWS, W_DEC, ROWS), (ROWS, W_DEC))
+  d_values, d_W = back(values, indices, W_dec, d_out)
+  return d_values, np.zeros(indices.shape, jax.dtypes.float0), d_W
+
+
+decode.defvjp(_decode_fwd, _decode_bwd)
+
+
+def batch_topk_mask(
+  pre: Float[Array, 'B F'], count: Any, mesh: Mesh
+) -> Bool[Array, 'B F']:
+  """`pairs.batch_topk_mask` of pre-activations split over `data` and `model`."""
+  split = P(DATA, MODEL)
+  local = functools.partial(pairs.batch_topk_mask, data=DATA, model=MODEL)
+  return _map(local, mesh, (split, WHOLE), split)(pre, jnp.asarray(count))
+
+
+def largest_of_batch(
+  pre: Float[Array, 'B F'], count: Any, mesh: Mesh | None
+) -> Bool[Array, 'B F']:
+  """Which are the `count` largest of a whole batch, on one device or on a mesh.
+
+  Args:
+    pre: Pre-activations; no gradient goes through the choice.
+    count: How many; may be traced.
+    mesh: The mesh that they are split over, or None.
+  """
+  pre = jax.lax.stop_gradient(pre)
+  if mesh is None:
+    return pairs.batch_topk_mask(pre, count)
+  return batch_topk_mask(pre, count, mesh)

@@ -125,6 +125,7 @@ SIZE = flags.DEFINE_enum('size', 'cpu', SIZES, 'Which data.')
 CHOSEN = flags.DEFINE_list('architectures', list(ARCHITECTURES), 'Which of them.')
 SEEDS = flags.DEFINE_integer('seeds', 3, 'Runs of each side.')
 JSON = flags.DEFINE_string('json', '', 'File to add the numbers to; .md is beside it.')
+SAMPLES = flags.DEFINE_string('samples', '', 'Folder to keep the samples in.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +180,23 @@ def make_world(size: Size) -> World:
   held_out, present = model.sample_with_features(size.held_out)
   directions = model.feature_dict.feature_vectors.detach().numpy()
   return World(directions, rows, held_out.numpy(), present.numpy())
+
+
+def kept_world(size: Size, folder: str) -> World:
+  """The samples that a folder keeps of an earlier run; else new ones, kept there."""
+  if not folder:
+    return make_world(size)
+  path = pathlib.Path(folder)
+  path.mkdir(parents=True, exist_ok=True)
+  told = path / 'size.txt'
+  names = [field.name for field in dataclasses.fields(World)]
+  if told.is_file() and told.read_text() == repr(size):
+    return World(*(np.load(path / f'{name}.npy') for name in names))
+  world = make_world(size)
+  for name in names:
+    np.save(path / f'{name}.npy', getattr(world, name))
+  told.write_text(repr(size))  # Last: all files are there.
+  return world
 
 
 @dataclasses.dataclass(frozen=True)
@@ -631,7 +649,7 @@ def main(argv: Sequence[str]) -> None:
   torch.set_num_threads(THREADS)
   size = SIZES[SIZE.value]
   start = time.perf_counter()
-  world = make_world(size)
+  world = kept_world(size, SAMPLES.value)
   true_l0 = float(np.mean(np.sum(world.present > 0, axis=1)))
   print(
     f'{os.cpu_count()} cores; {size.samples:,} samples of {size.features} features '

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from interp_jax.core import unknown
-from interp_jax.edits import Add, Replace
+from interp_jax.edits import Add, Edit, Replace
 from interp_jax.models import primitives
 from interp_jax.models.block import MLP, Attention, Block
 from interp_jax.models.config import TransformerConfig
@@ -94,7 +94,7 @@ class Decomposition:
       each head's share is divided by that of the sum.
     """
     x = self._normed(layer, reads)
-    return self._attend(layer, x, self._tap(layer, 'pattern'))
+    return self._attend(layer, x, {})
 
   def probed_heads(
     self,
@@ -120,21 +120,22 @@ class Decomposition:
     weights = tuple(layer.params['attn'][name] for name in ('W_Q', 'W_K', 'W_V'))
     norm = self._norm_gradient(layer, stream) if self._before else None
     zeros = probed_projections(weights, norm, stream, probe, gap)
-    added = zip('qkv', jnp.split(zeros, 3, 2), strict=True)
-    edits = {site: (Add(value),) for site, value in added}
-    tap = self._tap(layer, 'pattern', edits=edits)
-    return self._attend(layer, self._normed(layer, stream[:, :, None]), tap)
+    each = zip('qkv', jnp.split(zeros, 3, 2), strict=True)
+    added = {site: (Add(value),) for site, value in each}
+    return self._attend(layer, self._normed(layer, stream[:, :, None]), added)
 
   def _normed(self, layer: Layer, reads: jax.Array) -> jax.Array:
     if not self._before:
       return reads
-    return self._norm('ln1', layer, reads, self._tap(layer, 'ln1.scale', axes=1))
+    scale = layer.frozen.get('ln1.scale')
+    held = {} if scale is None else {'ln1.scale': (Replace(scale[:, :, None]),)}
+    return self._norm('ln1', layer, reads, Tap(held))
 
   def _norm_gradient(self, layer: Layer, stream: jax.Array) -> NormGradient | None:
     """What the gradient through the norm before attention is made of."""
     if self.cfg.norm == 'none':
       return None
-    tap = self._tap(layer, 'ln1.scale')
+    tap = _tap(layer, 'ln1.scale')
     self._norm('ln1', layer, stream, tap)
     held = 'ln1.scale' in layer.frozen
     centred = self.cfg.norm == 'layernorm'
@@ -142,16 +143,14 @@ class Decomposition:
     return NormGradient(gain, scale, centred, held)
 
   def _attend(
-    self, layer: Layer, x: jax.Array, tap: Tap
+    self, layer: Layer, x: jax.Array, edits: Mapping[str, tuple[Edit, ...]]
   ) -> tuple[jax.Array, jax.Array]:
-    params = layer.params['attn']
+    params, tap = layer.params['attn'], _tap(layer, 'pattern', edits=edits)
     here = self.geometry.in_layer(layer.constants)
     out, _ = _run(Attention(self.cfg, parent=None), params, x, tap, here)
     if not self._after:
       return out, out.sum(2) + params.get('b_O', 0)
-    if (
-      'b_O' in params
-    ):  # The norm divides it, too: then it is no constant of the layer.
+    if 'b_O' in params:  # The norm divides it, too, so it is no constant of the layer.
       out = out + params['b_O'] / out.shape[2]
     return self._shares('ln1_post', layer, out)
 
@@ -165,17 +164,17 @@ class Decomposition:
     cfg, x = self.cfg, read
     if self._before:
       name = 'ln1' if cfg.shared_norm else 'ln2'
-      x = self._norm(name, layer, read, self._tap(layer, f'{name}.scale'))
+      x = self._norm(name, layer, read, _tap(layer, f'{name}.scale'))
     kind, name = (Experts, 'experts') if cfg.experts else (MLP, 'mlp')
     out = _run(kind(cfg, parent=None), layer.params[name], x, Tap({}))
     if self._after:
-      tap = self._tap(layer, 'ln2_post.scale')
+      tap = _tap(layer, 'ln2_post.scale')
       out = self._norm('ln2_post', layer, out, tap)
     return out
 
   def layer(self, layer: Layer, stream: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
     """The stream after a whole layer in which everything reads the stream."""
-    tap = self._tap(layer, *layer.frozen)
+    tap = _tap(layer, *layer.frozen)
     here = self.geometry.in_layer(layer.constants)
     return _run(Block(self.cfg, parent=None), layer.params, stream, tap, here)[0]
 
@@ -202,21 +201,6 @@ class Decomposition:
   def _after(self) -> bool:
     return self.cfg.norm_placement in ('post', 'sandwich') and self.cfg.norm != 'none'
 
-  def _tap(
-    self,
-    layer: Layer,
-    *sites: str,
-    axes: int = 0,
-    edits: Mapping[str, Any] | None = None,
-  ) -> Tap:
-    """A tap that holds some sites fixed; divisors get so many axes before the last."""
-    held = {site: layer.frozen[site] for site in sites if site in layer.frozen}
-    if axes:
-      held = {k: v if k == 'pattern' else v[:, :, None] for k, v in held.items()}
-    return Tap(
-      {**(edits or {}), **{site: (Replace(value),) for site, value in held.items()}}
-    )
-
   def _norm(self, name: str, layer: Layer, x: jax.Array, tap: Tap) -> jax.Array:
     norm = primitives.Norm(self.cfg, parent=None)
     return _run(norm, layer.params.get(name, {}), x, tap, name)
@@ -225,13 +209,21 @@ class Decomposition:
     self, name: str, layer: Layer, parts: Float[Array, 'B T H D']
   ) -> tuple[Float[Array, 'B T H D'], Float[Array, 'B T D']]:
     """Each part's share of the norm of their sum, and that norm."""
-    tap = self._tap(layer, f'{name}.scale')
+    tap = _tap(layer, f'{name}.scale')
     whole = self._norm(name, layer, parts.sum(2), tap)
     y = parts.astype(primitives.wide(parts.dtype))
     if self.cfg.norm == 'layernorm':
       y = y - y.mean(-1, keepdims=True)
     y = y / tap.acts[f'{name}.scale'][:, :, None] * layer.params[name]['w']
     return y.astype(parts.dtype), whole
+
+
+def _tap(
+  layer: Layer, *sites: str, edits: Mapping[str, tuple[Edit, ...]] | None = None
+) -> Tap:
+  """A tap with some edits that also holds those of the sites which are frozen."""
+  held = {site: layer.frozen[site] for site in sites if site in layer.frozen}
+  return Tap({**(edits or {}), **{k: (Replace(v),) for k, v in held.items()}})
 
 
 def _run(module: nn.Module, params: Any, *args: Any) -> Any:

@@ -42,7 +42,7 @@ class NormGradient:
 
 @jax.custom_vjp
 def probed_projections(
-  weights: tuple[Float[Array, 'h D K'], ...],
+  weights: tuple[Float[Array, '_ D K'], ...],
   norm: NormGradient | None,
   stream: Float[Array, 'B T D'],
   probe: Float[Array, 'R S'],

@@ -15,7 +15,7 @@ import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Bool
+from jaxtyping import Array, Bool, Int
 import numpy as np
 
 from interp_jax.circuits.graph import Graph, make_graph
@@ -108,7 +108,7 @@ def make_discovery(
   model: Decomposable,
   params: Any,
   tokens: Tokens,
-  corrupted: Tokens | None = None,
+  corrupted: Int[Array | np.ndarray, '*s'] | None = None,
   *,
   ablation: Any = 'resample',
   metric: Metric | None = None,
@@ -177,7 +177,7 @@ def make_discovery(
 def _other(
   model: Decomposable,
   params: Any,
-  corrupted: Tokens | None,
+  corrupted: Int[Array | np.ndarray, '*s'] | None,
   ablation: str,
   base: GraphRun,
   kwargs: dict[str, Any],

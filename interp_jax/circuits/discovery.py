@@ -47,8 +47,8 @@ class Discovery:
       something else.
     other: What an ablated edge carries: what each sender writes elsewhere, or zeros.
       Broadcasts to `[S, B, T, D]`.
-    metric: What the circuit should do as the model does, one number: a logit
-      difference, say.
+    metric: What the circuit should do as the model does, one number, a logit difference
+      say: what attribution attributes and faithfulness compares.
     loss: What ACDC and learned masks keep small, one number: how far a run is from the
       clean one.
     base: The clean run.

@@ -32,10 +32,10 @@ def attribute_edges(
   tolerance: float = 0.05,
   metric: Metric | None = None,
 ) -> EdgeScores:
-  """Estimates what ablating each edge alone does to the loss.
+  """Estimates what ablating each edge alone does to the metric.
 
   Args:
-    discovery: The model, the inputs, the ablation and the loss.
+    discovery: The model, the inputs, the ablation and the metric.
     method: See `edge_attribution`. None for 'eap-ig-inputs', whose runs lie between the
       corrupted and the clean inputs, where there are corrupted inputs, else
       'eap-ig-activations', which moves the values of one group of nodes at a time.
@@ -44,9 +44,9 @@ def attribute_edges(
       scores have stopped to change.
     tolerance: By how much each may be wrong, as a share: sums of the largest measured
       effect, changes of the scores of the sum of all.
-    metric: What to attribute; None for the loss. The gradient of a divergence from the
-      clean run is 0 at the clean run itself, so 'eap' needs another: the metric of the
-      question, say.
+    metric: What to attribute; None for the metric of the question. The gradient of a
+      divergence from the clean run, which that is if no other was given, is 0 at the
+      clean run itself, so 'eap' needs another: a logit difference, say.
 
   Returns:
     The scores; rank edges by their size.
@@ -56,7 +56,7 @@ def attribute_edges(
   """
   if method is None:
     method = 'eap-ig-activations' if discovery.corrupted is None else 'eap-ig-inputs'
-  metric = discovery.loss if metric is None else metric
+  metric = discovery.metric if metric is None else metric
 
   def scores(rule: str | Float[np.ndarray, ' n'], count: int = 1) -> EdgeScores:
     return edge_attribution(

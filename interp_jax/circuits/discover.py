@@ -24,15 +24,16 @@ def discover_edges(
   Methods, and what they cost for N edges:
 
   - 'acdc': at most N runs for each threshold; the score is the highest threshold at
-    which the edge stays. It sees how edges work together.
-  - 'exact': N runs; what ablating the edge alone does to the loss.
+    which the edge stays without adding as much to the loss. It sees how edges work
+    together.
+  - 'exact': N runs; what ablating the edge alone does to the metric.
   - 'eap', 'eap-ig-inputs', 'eap-ig-activations', 'clean-corrupted': an estimate of
     'exact' by gradients, some forward and backward passes, see `attribute_edges`.
   - 'edge-pruning', 'subnetwork-probing': learned gates, some hundred passes; the score
     is the log-odds that the gate stays open, above those of the least open one.
 
   Args:
-    discovery: The model, the inputs, the ablation and the loss.
+    discovery: The model, the inputs, the ablation, the metric and the loss.
     method: One of `METHODS`.
     progress: Whether to show progress bars.
     **settings: Of the method: `thresholds` of ACDC (from `make_thresholds` if there are
@@ -57,7 +58,7 @@ def discover_edges(
       discovery.params,
       discovery.tokens,
       discovery.other,
-      discovery.loss,
+      discovery.metric,
       progress=progress,
       **discovery.kwargs,
       **settings,

@@ -15,7 +15,7 @@ import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Bool
+from jaxtyping import Array, Bool, Int
 import numpy as np
 
 from interp_jax.circuits.graph import Graph, make_graph
@@ -47,8 +47,8 @@ class Discovery:
       something else.
     other: What an ablated edge carries: what each sender writes elsewhere, or zeros.
       Broadcasts to `[S, B, T, D]`.
-    metric: What the circuit should do as the model does, one number: a logit
-      difference, say.
+    metric: What the circuit should do as the model does, one number, a logit difference
+      say: what attribution attributes and faithfulness compares.
     loss: What ACDC and learned masks keep small, one number: how far a run is from the
       clean one.
     base: The clean run.
@@ -108,7 +108,7 @@ def make_discovery(
   model: Decomposable,
   params: Any,
   tokens: Tokens,
-  corrupted: Tokens | None = None,
+  corrupted: Int[Array | np.ndarray, '*s'] | None = None,
   *,
   ablation: Any = 'resample',
   metric: Metric | None = None,
@@ -180,7 +180,7 @@ def make_discovery(
 def _other(
   model: Decomposable,
   params: Any,
-  corrupted: Tokens | None,
+  corrupted: Int[Array | np.ndarray, '*s'] | None,
   ablation: str,
   base: GraphRun,
   kwargs: dict[str, Any],

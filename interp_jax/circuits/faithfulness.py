@@ -120,7 +120,7 @@ def _metrics(
   masks = np.stack([circuit.edges for circuit in circuits] + ends)
   values = discovery.run(masks, progress=progress)
   clean, ablated = float(values[-2]), float(values[-1])
-  if clean == ablated:
+  if np.isclose(clean, ablated, rtol=1e-6, atol=1e-7):  # But for rounding.
     raise ValueError(
       f'The metric is {clean:.4g} for the model and with every edge ablated; choose '
       'inputs, or an ablation, between which it differs.'

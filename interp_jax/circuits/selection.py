@@ -2,7 +2,7 @@
 
 import heapq
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Shaped
 import numpy as np
 
 from interp_jax.circuits.edges import Circuit, EdgeScores
@@ -70,7 +70,7 @@ def greedy_circuit(scores: EdgeScores, edges: int, absolute: bool = True) -> Cir
 
 
 def roc_auc(
-  scores: Float[np.ndarray, '*n'],
+  scores: Shaped[np.ndarray, '*n'],
   truth: Bool[np.ndarray, '*n'],
   among: Bool[np.ndarray, '*n'] | None = None,
 ) -> float:

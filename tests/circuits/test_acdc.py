@@ -24,7 +24,7 @@ def one_by_one(question, threshold):
   return circuit
 
 
-@pytest.mark.parametrize('share', [0.3, 0.03, 0.003])
+@pytest.mark.parametrize('share', [0.1, 0.01, 0.001])
 def test_bets_find_what_the_sequential_algorithm_finds(question, share):
   threshold = share * circuits.make_thresholds(question, 1)[0]
   expected = one_by_one(question, threshold)

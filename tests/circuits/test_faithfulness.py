@@ -7,7 +7,7 @@ from tests.circuits.questions import make_question
 
 
 def curve(faithfulness, shares):
-  metric = 2 + 4 * np.asarray(faithfulness)
+  metric = 2 + 4.0 * np.asarray(faithfulness)
   edges = np.zeros(len(shares), int)
   return FaithfulnessCurve(np.asarray(shares), edges, metric, 6.0, 2.0)
 

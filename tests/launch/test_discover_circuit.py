@@ -73,6 +73,7 @@ def test_a_folder_of_another_configuration_is_refused(compiled_run):
     script.run(other, workdir)
 
 
+@pytest.mark.slow
 def test_the_induction_configuration_runs(tmp_path):
   summary = script.run(config_of('induction'), tmp_path)
   assert 0 < summary['circuit_edges'] < summary['edges']

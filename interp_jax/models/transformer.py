@@ -316,7 +316,7 @@ class Transformer(nn.Module):
     def every(x):
       return jax.lax.scan(body, x, xs, length=cfg.layers, unroll=self.unroll)
 
-    if isinstance(start, int) and start == stop:
+    if isinstance(start, int) and isinstance(stop, int) and start == stop:
       # No layer at all, as in a lens: no conditionals for a gradient to pass through.
       acts, new = jax.tree.map(jnp.zeros_like, jax.eval_shape(every, x)[1])
       return x, acts, new

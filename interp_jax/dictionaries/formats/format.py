@@ -180,7 +180,8 @@ def open_tensors(
     for row in table:
       value = tensors[row.source].read()
       value = value if row.axes is None else value.transpose(row.axes)
-      found[row.target] = jnp.asarray(np.broadcast_to(value, wanted[row.target]))
+      # A copy: what was read may be mapped from a file that can change.
+      found[row.target] = jnp.array(np.broadcast_to(value, wanted[row.target]))
     return unflat(config, found)
 
   return read

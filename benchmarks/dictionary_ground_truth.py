@@ -269,7 +269,7 @@ THEIRS = {
   'relu': Theirs(
     name='Standard',
     settings=lambda size: {'l1_warm_up_steps': size.steps // 3},
-    rates=(1e-3, 3e-3),
+    rates=(1e-3, 3e-3, 1e-2),
     tuned='l1_coefficient',
     coefficients=(2.5, 5.0),
   ),
@@ -281,19 +281,19 @@ THEIRS = {
       'jumprelu_init_threshold': 1.0,
       'decoder_init_norm': 0.5,
     },
-    rates=(1e-3, 3e-3),
+    rates=(1e-3, 3e-3, 1e-2),
     tuned='l0_coefficient',
     coefficients=(0.6, 1.7),
   ),
   'topk': Theirs(
     name='TopK',
     settings=lambda size: {'k': size.active},
-    rates=(1e-3, 3e-3),
+    rates=(1e-3, 3e-3, 1e-2),
   ),
   'batchtopk': Theirs(
     name='BatchTopK',
     settings=lambda size: {'k': size.active},
-    rates=(1e-3, 3e-3),
+    rates=(1e-3, 3e-3, 1e-2),
   ),
   'matryoshka': Theirs(
     name='MatryoshkaBatchTopK',
@@ -302,7 +302,7 @@ THEIRS = {
       'matryoshka_widths': list(size.prefixes),
       'use_matryoshka_aux_loss': True,
     },
-    rates=(1e-3, 3e-3),
+    rates=(1e-3, 3e-3, 1e-2),
   ),
 }
 
@@ -412,31 +412,31 @@ OURS = {
   'relu': Ours(
     activation=lambda size: dictionaries.ReLU(),
     terms=lambda size: (dictionaries.L1(warmup=size.steps // 3),),
-    rates=(1e-3, 3e-3),
+    rates=(1e-3, 3e-3, 1e-2),
     tuned='terms.l1.coefficient',
     coefficients=(2.2, 5.0),
   ),
   'jumprelu': Ours(
     activation=lambda size: dictionaries.JumpReLU(init_threshold=1.0, bandwidth=1.0),
     terms=lambda size: (dictionaries.L0(),),
-    rates=(1e-3, 3e-3),
+    rates=(1e-3, 3e-3, 1e-2),
     tuned='terms.l0.coefficient',
     coefficients=(0.6, 1.1),
   ),
   'topk': Ours(
     activation=lambda size: dictionaries.TopK(size.active),
     terms=lambda size: (auxk(size),),
-    rates=(1e-3, 3e-3),
+    rates=(1e-3, 3e-3, 1e-2),
   ),
   'batchtopk': Ours(
     activation=lambda size: dictionaries.BatchTopK(size.active),
     terms=lambda size: (auxk(size),),
-    rates=(1e-3, 3e-3),
+    rates=(1e-3, 3e-3, 1e-2),
   ),
   'matryoshka': Ours(
     activation=lambda size: dictionaries.BatchTopK(size.active),
     terms=lambda size: (auxk(size), dictionaries.Matryoshka(size.prefixes)),
-    rates=(1e-3, 3e-3),
+    rates=(1e-3, 3e-3, 1e-2),
   ),
 }
 

@@ -29,7 +29,8 @@ class TrainerConfig:
     b1: Adam's first decay; of `'signum'`, how far gradients are taken at the average.
     b2: Adam's second decay.
     eps: Adam's epsilon (6.25e-10 in Gao et al. 2024).
-    clip: Largest norm of the gradient; 0 for no limit.
+    clip: Largest norm of the gradient; 0 for no limit. In runs of some thousand steps
+      1.0 (SAELens's) found known features better, most of all with the term l1.
     terms: Terms of the objective. The squared error is added where it is not named.
     unit_norm: Whether the decoder's rows have norm 1.
     init: How the first weights are drawn.

@@ -20,8 +20,8 @@ Rates are those of the first steps of a long warm-up, so that nothing moves: ReL
 JumpReLU get a bias with which k features are active on average, as after training;
 `--dense` leaves it at 0, as before. Nothing is dead.
 
-With `--sweep`, eight TopK dictionaries of a quarter of the features, as one vmapped
-step, against eight steps of one. On a GPU, SAELens runs with autocast (if bfloat16) and
+With `--sweep`, eight TopK dictionaries of a quarter of the features, as one step of a
+sweep, against eight steps of one. On a GPU, SAELens runs with autocast (if bfloat16) and
 `torch.compile`, and rates are printed as shares of the largest matrix product's.
 
 Takes about 5 minutes on 2 cores. Needs the extra `peers`. `--quick` takes tiny sizes
@@ -47,6 +47,7 @@ import numpy as np
 
 from interp_jax import dictionaries
 from interp_jax.dictionaries import Plan, initial, kernels, step
+from interp_jax.dictionaries.sweep import make_sweep_step
 
 WIDTH = flags.DEFINE_integer('width', 512, 'Width of the activations.')
 FEATURES = flags.DEFINE_integer('features', 8192, 'Features of the dictionary.')
@@ -100,11 +101,21 @@ def make_setting() -> Setting:
   return Setting(WIDTH.value, FEATURES.value, BATCH.value, ACTIVE.value, DTYPE.value)
 
 
-def architectures(k: int) -> dict[str, tuple[Any, tuple[Any, ...]]]:
+def architectures(k: int, features: int) -> dict[str, tuple[Any, tuple[Any, ...]]]:
   """Activation and terms of ours, under the names of SAELens."""
   return {
     'topk': (dictionaries.TopK(k), (dictionaries.AuxK(),)),
+    'batchtopk': (dictionaries.BatchTopK(k), (dictionaries.AuxK(),)),
+    'matryoshka': (
+      dictionaries.BatchTopK(k),
+      (dictionaries.AuxK(), dictionaries.Matryoshka((features // 16, features // 4))),
+    ),
     'standard': (dictionaries.ReLU(), (dictionaries.L1(),)),
+    'jumprelu': (dictionaries.JumpReLU(), (dictionaries.L0(),)),
+    'gated': (
+      dictionaries.Gated(),
+      (dictionaries.L1(), dictionaries.GateReconstruction()),
+    ),
   }
 
 
@@ -122,11 +133,11 @@ class Ours:
 
 def ours(setting: Setting, name: str) -> Ours:
   """A compiled step of an architecture, with the state that it takes."""
-  activation, terms = architectures(setting.k)[name]
+  activation, terms = architectures(setting.k, setting.features)[name]
   config = dictionaries.DictionaryConfig(setting.width, setting.features, activation)
   given: dict[str, Any] = {}
   if setting.dtype != 'float32':
-    given['dtype'] = setting.dtype
+    given['compute_dtype'] = setting.dtype
   trainer = dictionaries.TrainerConfig(
     steps=10**8, batch_size=setting.batch, terms=terms, **given
   )
@@ -275,8 +286,7 @@ def measure(setting: Setting, name: str, rounds: int) -> dict[str, float]:
   """Times of all who train an architecture, by name; of torch at its best threads."""
   threads = sorted({1, os.cpu_count() or 1})
   runs: dict[str, Callable[[], Any]] = {'encoder': encoder(setting)}
-  if name in architectures(setting.k):
-    runs['ours'] = ours(setting, name)
+  runs['ours'] = ours(setting, name)
   peers = {'saelens': saelens(setting, name)}
   if name == 'topk':
     peers['sparsify'] = sparsify_topk(setting)
@@ -293,7 +303,7 @@ def sweep(setting: Setting, rounds: int) -> float:
   """The time of a vmapped sweep of dictionaries over that of single steps."""
   small = dataclasses.replace(setting, features=setting.features // 4)
   single = ours(small, 'topk')
-  activation, terms = architectures(setting.k)['topk']
+  activation, terms = architectures(small.k, small.features)['topk']
   config = dictionaries.DictionaryConfig(small.width, small.features, activation)
   trainer = dictionaries.TrainerConfig(steps=10**8, batch_size=small.batch, terms=terms)
   inputs = initial.measure(small.rows(), 'zero', 'none')
@@ -303,7 +313,11 @@ def sweep(setting: Setting, rounds: int) -> float:
   ]
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
   plan = Plan(kernels.resolve('auto'))
-  worlds = jax.vmap(step.make_step(config, trainer, plan), (0, None))
+  values = {
+    'seed': np.arange(WORLDS),
+    'learning_rate': np.geomspace(1e-4, 1e-2, WORLDS),
+  }
+  worlds = make_sweep_step(config, trainer, values, plan)
   compiled = jax.jit(worlds, donate_argnums=0).lower(stacked, single.batch).compile()
   together = Ours(compiled, stacked, single.batch)
   times = best({'single': single, 'together': together}, rounds)

@@ -3,7 +3,10 @@
     python launch/train_dictionary.py --config=configs/dictionaries/crosscoder.py \
         --store=DIR --workdir=DIR
 
-The store needs them; `configs/harvest/layers.py` harvests them. MEASURED_crosscoder
+The store needs them; `configs/harvest/layers.py` harvests them.
+
+About a minute or two on 2 CPU cores; it was run to the end only in its `quick` variant,
+which takes seconds and scores nothing worth telling.
 """
 
 import ml_collections

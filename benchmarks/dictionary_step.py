@@ -21,8 +21,8 @@ JumpReLU get a bias with which k features are active on average, as after traini
 `--dense` leaves it at 0, as before. Nothing is dead.
 
 With `--sweep`, eight TopK dictionaries of a quarter of the features, as one step of a
-sweep, against eight steps of one. On a GPU, SAELens runs with autocast (if bfloat16) and
-`torch.compile`, and rates are printed as shares of the largest matrix product's.
+sweep, against eight steps of one. On a GPU, SAELens runs with autocast (if bfloat16)
+and `torch.compile`, and rates are printed as shares of the largest matrix product's.
 
 Takes about 5 minutes on 2 cores. Needs the extra `peers`. `--quick` takes tiny sizes
 and says nothing about speed.
@@ -313,10 +313,8 @@ def sweep(setting: Setting, rounds: int) -> float:
   ]
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
   plan = Plan(kernels.resolve('auto'))
-  values = {
-    'seed': np.arange(WORLDS),
-    'learning_rate': np.geomspace(1e-4, 1e-2, WORLDS),
-  }
+  rates = np.geomspace(1e-4, 1e-2, WORLDS)
+  values = {'seed': np.arange(WORLDS), 'learning_rate': rates}
   worlds = make_sweep_step(config, trainer, values, plan)
   compiled = jax.jit(worlds, donate_argnums=0).lower(stacked, single.batch).compile()
   together = Ours(compiled, stacked, single.batch)

@@ -86,19 +86,22 @@ def test_eap_ig_of_activations_moves_the_senders_of_a_group(name):
   groups = {}
   for i, sender in enumerate(pair.graph.senders):
     groups.setdefault(sender.partition('.')[0], []).append(i)
-  own, pooled = np.zeros(pair.graph.shape), np.zeros(pair.graph.shape)
+  own = np.zeros(pair.graph.shape)
   for senders in groups.values():
     for point in (0.5, 1):
       patch = np.zeros(pair.graph.shape)
       patch[:, senders] = 1 - point
       grad = gradient(patch) / 2
       own[:, senders] += grad[:, senders]
-      pooled += grad / len(groups)
   options = {'method': 'eap-ig-activations', 'steps': 2}
   np.testing.assert_allclose(attribute(name, **options), own, atol=EXACT)
-  if name == 'gpt2':
-    values = attribute(name, pooled=True, **options)
-    np.testing.assert_allclose(values, pooled, atol=EXACT)
+
+
+def test_one_step_of_eap_ig_of_activations_is_eap_pooled_or_not():
+  expected = attribute('gpt2', method='eap')
+  for pooled in (False, True):
+    options = {'method': 'eap-ig-activations', 'steps': 1, 'pooled': pooled}
+    np.testing.assert_allclose(attribute('gpt2', **options), expected, atol=EXACT)
 
 
 def test_clean_corrupted_is_the_mean_of_both_ends():
@@ -146,12 +149,16 @@ def test_the_gradients_of_all_receivers_are_never_held_together():
     ({'rule': 'middle'}, "Unknown rule 'middle'"),
     ({'steps': 0}, 'at least 1'),
     ({'corrupt': 0.0}, "'eap-ig-inputs' runs the corrupted tokens"),
-    ({'corrupt': np.zeros((2, 3), int)}, 'align position by position'),
   ],
 )
 def test_a_wrong_argument_says_what_is_right(options, message):
   with pytest.raises(ValueError, match=message):
     attribute('gpt2', **options)
+
+
+def test_tokens_that_do_not_align_are_refused():
+  with pytest.raises(ValueError, match='align position by position'):
+    eap.check_corrupt(np.zeros((2, 5), int), np.zeros((2, 3), int))
 
 
 def test_a_metric_of_many_numbers_is_refused():

@@ -87,7 +87,7 @@ def pairs():
       yield pytest.param(wiring, activation, marks=marks, id=name)
 
 
-@pytest.mark.parametrize(('wiring', 'activation'), pairs())
+@pytest.mark.parametrize(('wiring', 'activation'), list(pairs()))
 def test_outputs_on_raw_data_are_those_of_training(wiring, activation):
   config = DictionaryConfig(WIDTH, FEATURES, activation, WIRINGS[wiring])
   by_norm = getattr(activation, 'by_norm', False)

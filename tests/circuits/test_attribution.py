@@ -86,8 +86,10 @@ def patched_patterns(pair, site, point):
   return float((grad * (moved - own['pattern'][layer])).sum())
 
 
-@pytest.mark.parametrize('name', ['gpt2', 'llama'])
-@pytest.mark.parametrize('site', ['q', 'k'])
+@pytest.mark.parametrize(
+  'name', ['gpt2', pytest.param('llama', marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize('site', ['q', pytest.param('k', marks=pytest.mark.slow)])
 def test_qk_fix_recomputes_the_pattern_of_each_query_and_key(name, site):
   pair = make_pair(name)
   values = star(name, (site,), grad_drop=False)[site].values

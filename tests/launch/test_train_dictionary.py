@@ -15,6 +15,7 @@ import pytest
 
 from interp_jax import dictionaries, store
 from interp_jax.sharding import simulated_env
+from tests.slow import slow_but
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
@@ -75,7 +76,16 @@ def values_of(name):
   return values
 
 
-@pytest.mark.parametrize('name', [name for name in CONFIGS if name != 'end_to_end'])
+@pytest.mark.parametrize(
+  'name',
+  slow_but(
+    [name for name in CONFIGS if name != 'end_to_end'],
+    'batchtopk',
+    'skip_transcoder',
+    'crosscoder',
+    'jumprelu',
+  ),
+)
 def test_every_configuration_trains_and_is_read_back(name, dataset, tmp_path):
   reader = store.Reader(dataset)
   result = script.train_on_store(values_of(name), {}, reader, reader, tmp_path)

@@ -14,6 +14,7 @@ metrics are fetched when they are logged.
 from collections.abc import Callable, Sequence
 import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import time
@@ -119,7 +120,8 @@ def fit(
     ValueError: if the checkpoint in `workdir` is of a run with other settings.
   """
   workdir = pathlib.Path(workdir)
-  notes = {} if notes is None else notes
+  # As they will be read: a tuple comes back from JSON as a list.
+  notes = json.loads(json.dumps({} if notes is None else notes))
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(Checkpoints(workdir / 'checkpoints', config.keep))
     restored = _restore(checkpoints, state, notes, workdir)

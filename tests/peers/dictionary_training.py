@@ -171,8 +171,8 @@ def fvu(outputs: np.ndarray, targets: np.ndarray) -> float:
   )
 
 
-def assert_stayed_together(ours: Outcome, theirs: Outcome) -> None:
+def assert_stayed_together(ours: Outcome, theirs: Outcome, rtol: float = 0.01) -> None:
   """Within a hundredth of each other, after having learned something."""
   assert theirs.fvu < 0.8
-  np.testing.assert_allclose(ours.fvu, theirs.fvu, rtol=0.01)
-  np.testing.assert_allclose(ours.l0, theirs.l0, rtol=0.01)
+  np.testing.assert_allclose(ours.fvu, theirs.fvu, rtol=rtol)
+  np.testing.assert_allclose(ours.l0, theirs.l0, rtol=rtol)

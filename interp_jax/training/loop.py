@@ -121,10 +121,10 @@ def fit(
   """
   workdir = pathlib.Path(workdir)
   # As they will be read: a tuple comes back from JSON as a list.
-  notes = json.loads(json.dumps({} if notes is None else notes))
+  settings: dict[str, Any] = json.loads(json.dumps(notes or {}))
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(Checkpoints(workdir / 'checkpoints', config.keep))
-    restored = _restore(checkpoints, state, notes, workdir)
+    restored = _restore(checkpoints, state, settings, workdir)
     start = 0
     if restored is not None:
       start, state = restored.step, restored.state
@@ -138,7 +138,7 @@ def fit(
       checkpoints=checkpoints,
       log=MetricLog(workdir / 'metrics.jsonl', start),
       sinks=tuple(sinks),
-      notes=notes,
+      notes=settings,
       bar=stack.enter_context(_progress_bar(config, start, progress)),
       interrupted=stack.enter_context(signals.catch_interrupts()),
     )

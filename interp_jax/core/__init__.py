@@ -1,9 +1,10 @@
-"""The vocabulary of the house: sites, axes and errors that suggest the right name.
+"""The vocabulary of the house: sites, axes, helpful errors, and configs from elsewhere.
 
 Everything else imports `core`; `core` imports nothing of ours.
 """
 
 from interp_jax.core.errors import unknown
+from interp_jax.core.fields import Fields
 from interp_jax.core.protocol import Acts, Decomposable, Model, Parts, Tokens
 from interp_jax.core.sites import (
   AXES,
@@ -20,6 +21,7 @@ __all__ = [
   'SITES',
   'Acts',
   'Decomposable',
+  'Fields',
   'Model',
   'Parts',
   'Site',

@@ -13,11 +13,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from interp_jax.core import Fields
 from interp_jax.dictionaries.activation import JumpReLU, ReLU, TopK
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.cross_layer import CrossLayerTranscoder
 from interp_jax.dictionaries.dictionary import Dictionary
-from interp_jax.dictionaries.formats.fields import Fields
 from interp_jax.dictionaries.formats.files import (
   files_like,
   layer_in,

@@ -20,11 +20,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from interp_jax.core import Fields
 from interp_jax.dictionaries.activation import JumpReLU
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.cross_layer import CrossLayerTranscoder
 from interp_jax.dictionaries.dictionary import Dictionary
-from interp_jax.dictionaries.formats.fields import Fields
 from interp_jax.dictionaries.formats.files import (
   files_like,
   layer_in,

@@ -25,11 +25,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from interp_jax.core import Fields
 from interp_jax.dictionaries.activation import JumpReLU, ReLU, TopK
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.dictionary import Dictionary
 from interp_jax.dictionaries.export import fold_norms
-from interp_jax.dictionaries.formats.fields import Fields
 from interp_jax.dictionaries.formats.files import folders_with, metadata_of
 from interp_jax.dictionaries.formats.format import (
   TRANSPOSED,

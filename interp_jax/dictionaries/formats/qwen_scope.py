@@ -12,10 +12,10 @@ from collections.abc import Mapping
 import pathlib
 from typing import Any
 
+from interp_jax.core import Fields
 from interp_jax.dictionaries.activation import ReLU, TopK
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.dictionary import Dictionary
-from interp_jax.dictionaries.formats.fields import Fields
 from interp_jax.dictionaries.formats.files import (
   files_like,
   layer_in,

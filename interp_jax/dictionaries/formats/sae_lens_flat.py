@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from interp_jax.dictionaries.formats.fields import Fields
+from interp_jax.core import Fields
 
 
 def is_flat(raw: Mapping[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from interp_jax.dictionaries.formats.fields import Fields
+from interp_jax.core import Fields
 from interp_jax.dictionaries.formats.format import Facts
 from interp_jax.dictionaries.formats.stored import Tensors
 from interp_jax.dictionaries.matching_pursuit import MatchingPursuit

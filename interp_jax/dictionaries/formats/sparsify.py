@@ -13,10 +13,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from interp_jax.core import Fields
 from interp_jax.dictionaries.activation import GroupMax, TopK
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.dictionary import Dictionary
-from interp_jax.dictionaries.formats.fields import Fields
 from interp_jax.dictionaries.formats.files import (
   folders_with,
   metadata_of,

@@ -1,9 +1,9 @@
 """The fields of a config.json, each of which somebody has to answer for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from interp_jax.core import unknown
+from interp_jax import core
 
 # What does not change the function from tokens to logits: training, generation, files
 # and the defaults of other heads.
@@ -48,75 +48,15 @@ ACTIVATIONS = {
 }
 
 
-class Fields:
-  """A config.json that notices what nobody has read.
+class Fields(core.Fields):
+  """The fields of a model's config.json, but for those that change no logits."""
 
-  A family's page takes every field that it understands; `finish` raises about the
-  others, because a field that is passed over in silence is a wrong number later.
-  """
-
-  def __init__(self, fields: Mapping[str, Any]):
+  def __init__(self, values: Mapping[str, Any]):
     """Of the parsed JSON."""
-    self._fields = dict(fields)
-    self._open = set(fields) - _WITHOUT_EFFECT
-
-  def take(self, name: str, default: Any = None) -> Any:
-    """The value of a field; the default if it is not there, or null."""
-    self._open.discard(name)
-    value = self._fields.get(name)
-    return default if value is None else value
-
-  def need(self, name: str) -> Any:
-    """The value of a field that must be there."""
-    value = self.take(name)
-    if value is None:
-      raise ValueError(f'config.json lacks {name!r}, which {self._kind} models have.')
-    return value
+    kind = values.get('model_type', 'transformer')
+    super().__init__(values, f'config.json of a {kind} model')
+    self.ignore(*_WITHOUT_EFFECT)
 
   def activation(self, name: str, default: str | None = None) -> str:
     """The activation function that a field names, by our name of it."""
-    given = self.take(name, default)
-    if given not in ACTIVATIONS:
-      raise ValueError('config.json: ' + unknown(name, str(given), ACTIVATIONS))
-    return ACTIVATIONS[given]
-
-  def require(
-    self, name: str, *allowed: Any, default: Any = None, why: str = ''
-  ) -> None:
-    """Refuses a model whose field has a value that nothing here computes."""
-    value = self.take(name, default)
-    if value not in allowed:
-      raise ValueError(
-        f'config.json: {name}={value!r} is not supported, only '
-        f'{" or ".join(map(repr, allowed))}. {why}'.rstrip()
-      )
-
-  def ignore(self, *names: str) -> None:
-    """Says of fields that they do not change the function of this family's models."""
-    self._open.difference_update(names)
-
-  def ignore_rest(self) -> None:
-    """Says so of all other fields."""
-    self._open.clear()
-
-  def finish(self, also: Iterable[str] = ()) -> None:
-    """Refuses fields that nobody has taken.
-
-    Args:
-      also: Names that the user vouches for.
-
-    Raises:
-      ValueError: if a field is left.
-    """
-    left = sorted(self._open - set(also))
-    if left:
-      shown = ', '.join(f'{name}={self._fields[name]!r}' for name in left)
-      raise ValueError(
-        f'config.json of a {self._kind} model has fields that are not known here: '
-        f'{shown}. If you know that they change nothing, load it with '
-        f'ignore_fields={left!r}.'
-      )
-
-  @property
-  def _kind(self) -> str:
-    return str(self._fields.get('model_type', 'transformer'))
+    return self.choose(name, ACTIVATIONS, default)

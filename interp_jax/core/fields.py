@@ -1,7 +1,7 @@
 """A foreign config, each field of which somebody has to answer for.
 
-As `models.families.fields`: a field that is passed over in silence is a wrong number
-later. A page takes what it understands, says what changes nothing, and `finish` raises
+A field that is passed over in silence is a wrong number later. Who reads the config
+takes every field that they understand and says which change nothing; `finish` raises
 about the rest.
 """
 
@@ -10,7 +10,7 @@ import json
 import pathlib
 from typing import Any
 
-from interp_jax.core import unknown
+from interp_jax.core.errors import unknown
 
 
 class Fields:
@@ -72,7 +72,7 @@ class Fields:
   def require(
     self, name: str, *allowed: Any, default: Any = None, why: str = ''
   ) -> None:
-    """Refuses a dictionary whose field has a value that nothing here computes."""
+    """Refuses a file whose field has a value that nothing here computes."""
     value = self.take(name, default)
     if value not in allowed:
       raise ValueError(

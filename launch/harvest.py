@@ -16,6 +16,7 @@ Any setting can be changed: `--config.tokens.max_tokens=1000000`.
 
 from collections.abc import Callable
 import pathlib
+import sys
 import time
 from typing import Any
 
@@ -28,6 +29,9 @@ from interp_jax import harvest as harvest_lib
 from interp_jax import sharding, store
 from interp_jax.tasks import python_source
 from interp_jax.training import signals
+
+# Configurations import their neighbours, from `configs`.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 
 CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Configuration file, for example configs/harvest/resid_post.py.'

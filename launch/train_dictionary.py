@@ -23,6 +23,7 @@ from collections.abc import Iterator
 import contextlib
 import json
 import pathlib
+import sys
 from typing import Any
 
 from absl import app, flags, logging
@@ -34,6 +35,9 @@ import interp_jax
 from interp_jax import dictionaries, harvest, training
 from interp_jax.sharding import make_mesh
 from interp_jax.store import Reader
+
+# Configurations import their neighbours, from `configs`.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 
 CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Configuration file, for example configs/dictionaries/topk.py.'

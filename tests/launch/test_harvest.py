@@ -125,7 +125,7 @@ def command(corpus, workdir):
       '--config.tokens.context=8',
     ],
     cwd=workdir.parent,
-    env=os.environ | simulated_env(1) | {'PYTHONPATH': str(ROOT)},
+    env=os.environ | simulated_env(1),
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,

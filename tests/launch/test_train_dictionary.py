@@ -131,7 +131,7 @@ def command(dataset, workdir, *more):
 def start(*args):
   return subprocess.Popen(
     command(*args),
-    env=os.environ | simulated_env(1) | {'PYTHONPATH': str(ROOT)},
+    env=os.environ | simulated_env(1),
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,

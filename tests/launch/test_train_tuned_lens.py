@@ -1,7 +1,6 @@
 """The command that trains a tuned lens, and its configuration."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -41,10 +40,9 @@ def test_the_command_trains_scores_draws_and_does_not_train_twice(tmp_path):
     f'--config.data.root={FEW_FILES}',
     '--config.data.held_out=0.3',
   ]
-  env = os.environ | {'PYTHONPATH': str(ROOT)}
   for _ in range(2):
     done = subprocess.run(
-      command, cwd=ROOT, env=env, capture_output=True, text=True, check=False
+      command, cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert 'layers run' in done.stdout

@@ -1,7 +1,6 @@
 """The configuration of the embedded model, and the command that trains it."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -48,10 +47,9 @@ def test_the_command_trains_exports_and_does_not_train_twice(tmp_path):
     '--config.data.held_out=0.3',
     '--config.model.vocab_size=512',
   ]
-  env = os.environ | {'PYTHONPATH': str(REPOSITORY)}
   for _ in range(2):
     done = subprocess.run(
-      command, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False
+      command, cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert 'held-out loss' in done.stdout

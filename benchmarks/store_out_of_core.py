@@ -6,8 +6,8 @@ Under a limit on its memory, writes a dataset, reads it contiguously by TensorSt
 alone, and reads it in shuffled order for one full pass; and once more, in which every
 row must come once, by a bitmap of the provenance, and hold what was written for it.
 Prints rows and bytes per second, next to what the disk does alone, and the largest
-memory. Before each pass the dataset is dropped from the operating system's cache. The
-dataset is deleted at the end.
+memory. Before each pass but the checked one the dataset is dropped from the operating
+system's cache. It is deleted at the end.
 
 The limit is RLIMIT_AS: the kernel refuses memory beyond it, without rights that a
 cgroup needs, and it counts all address space, so it is stricter than a limit on the

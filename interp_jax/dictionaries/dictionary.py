@@ -8,7 +8,7 @@ It reads raw activations: any normalisation of training is folded into its weigh
 for what other libraries compute of each input anew (`DictionaryConfig.normalize`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import json
 import math
@@ -229,7 +229,7 @@ def save(
 
   folder = pathlib.Path(path)
   folder.mkdir(parents=True, exist_ok=True)
-  tensors = _flat(dictionary.params)
+  tensors = flat(dictionary.params, np.ascontiguousarray)
   content = {
     'format': FORMAT,
     'config': dictionary.config.to_dict(),
@@ -259,25 +259,30 @@ def load(path: str | os.PathLike[str]) -> Dictionary:
   folder = pathlib.Path(path)
   config = DictionaryConfig.from_dict(_read(folder)['config'])
   tensors = load_file(folder / WEIGHTS)
-  is_shape = lambda x: isinstance(x, tuple)
-  expected = _flat(config.shapes(), lambda shape: shape)
+  expected = flat(config.shapes(), lambda shape: shape)
   found = {name: tuple(array.shape) for name, array in tensors.items()}
   if found != expected:
     raise ValueError(
       f'{folder / WEIGHTS} holds {found}; {CONFIG} asks for {expected}. They are not '
       'of one dictionary.'
     )
-  tree = jax.tree.structure(config.shapes(), is_leaf=is_shape)
-  leaves = [jnp.asarray(tensors[name]) for name in expected]
-  return Dictionary(jax.tree.unflatten(tree, leaves), config)
+  leaves = {name: jnp.asarray(array) for name, array in tensors.items()}
+  return Dictionary(unflat(config, leaves), config)
 
 
-def _flat(tree: Any, to: Any = np.ascontiguousarray) -> dict[str, Any]:
-  """The leaves by path, as `W_enc` or `W_dec.0`, in the order of the tree."""
+def flat(tree: Any, to: Callable[[Any], Any] = np.asarray) -> dict[str, Any]:
+  """The leaves of parameters or of shapes by path, as `W_enc` or `W_dec.0`."""
   is_leaf = lambda x: isinstance(x, tuple)
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
   name = lambda path: jax.tree_util.keystr(path, simple=True, separator='.')
   return {name(path): to(leaf) for path, leaf in leaves}
+
+
+def unflat(config: DictionaryConfig, leaves: Mapping[str, Any]) -> dict[str, Any]:
+  """The parameters of a config as a tree, from leaves by path."""
+  shapes = config.shapes()
+  tree = jax.tree.structure(shapes, is_leaf=lambda x: isinstance(x, tuple))
+  return jax.tree.unflatten(tree, [leaves[n] for n in flat(shapes, lambda s: s)])
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Weights are random, of the real layouts, with biases and thresholds that matter.
 """
 
+import dataclasses
 import importlib
 import json
 import pathlib
@@ -394,10 +395,14 @@ def test_every_class_of_dictionary_learning(tmp_path, classes, name, threshold):
     config(Gated()),
     config(TopK(3)),
     config(JumpReLU(), RAW),
+    config(JumpReLU()),
   ],
 )
 def test_dictionary_learning_computes_what_we_wrote(tmp_path, classes, given):
   ours, x = draw(given), inputs()
+  if given == config(JumpReLU()):  # Its class has one threshold for all features.
+    same = {'threshold': jnp.full_like(ours.params['threshold'], 0.5)}
+    ours = dataclasses.replace(ours, params=ours.params | same)
   dictionaries.save_as(tmp_path, ours, 'dictionary_learning')
   theirs = load_theirs(classes, tmp_path)
   np.testing.assert_allclose(ours(x), theirs(tensor(x)).detach().numpy(), **BOTH)

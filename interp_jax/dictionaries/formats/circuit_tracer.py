@@ -17,7 +17,7 @@ from interp_jax.core import Fields
 from interp_jax.dictionaries.activation import JumpReLU, ReLU, TopK
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.cross_layer import CrossLayerTranscoder
-from interp_jax.dictionaries.dictionary import Dictionary
+from interp_jax.dictionaries.dictionary import Dictionary, flat, unflat
 from interp_jax.dictionaries.formats.files import (
   files_like,
   layer_in,
@@ -31,14 +31,16 @@ from interp_jax.dictionaries.formats.format import (
   Found,
   Row,
   features_of,
-  flat,
   open_tensors,
   rows,
   tensors_for,
-  unflat,
 )
 from interp_jax.dictionaries.formats.names import hook_kind, kind_of
-from interp_jax.dictionaries.formats.stored import Stored, from_safetensors
+from interp_jax.dictionaries.formats.stored import (
+  Stored,
+  check_shapes,
+  from_safetensors,
+)
 from interp_jax.dictionaries.wiring import Transcoder
 
 CONFIG = 'config.yaml'
@@ -138,12 +140,7 @@ def _read_cross_layer(
     site=facts.site or sites[0],
     out_site=sites[1],
   )
-  shapes = _cross_layer_shapes(config)
-  found = {name: tensor.shape for name, tensor in tensors.items()}
-  if found != shapes:
-    differ = sorted(n for n in found | shapes if found.get(n) != shapes.get(n))
-    shown = ', '.join(f'{n} {found.get(n)}, not {shapes.get(n)}' for n in differ)
-    raise ValueError(f'{where} holds other tensors than its layers have: {shown}.')
+  check_shapes(where, tensors, _cross_layer_shapes(config))
 
   def build() -> Dictionary:
     get = lambda name: jnp.asarray(tensors[name].read())

@@ -32,8 +32,7 @@ from interp_jax.dictionaries.formats.format import (
   tensors_for,
 )
 from interp_jax.dictionaries.formats.pickle_writer import write_pickle
-from interp_jax.dictionaries.formats.pickles import read_pickle
-from interp_jax.dictionaries.formats.stored import Stored
+from interp_jax.dictionaries.formats.pickles import read_tensors
 from interp_jax.dictionaries.wiring import Autoencoder
 
 _LINEAR = [
@@ -116,12 +115,7 @@ def read(path: pathlib.Path, facts: Facts) -> Found:
   kind = trainer.choose('dict_class', _CLASSES)
   layer = trainer.take('layer')
   site, at = _site(trainer.take('submodule_name'), layer)
-  state = read_pickle(path)
-  if not isinstance(state, dict):
-    raise ValueError(f'{path} holds a {type(state).__name__}, not a state dict.')
-  others = sorted(n for n, value in state.items() if not isinstance(value, Stored))
-  if others:
-    raise ValueError(f'{path} has entries that are no tensors: {others}.')
+  state = read_tensors(path)
   activation = kind.activation
   if activation is TopK:
     k = trainer.need('k')

@@ -21,12 +21,12 @@ import dataclasses
 import pathlib
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from interp_jax.core import unknown
 from interp_jax.dictionaries.config import DictionaryConfig
+from interp_jax.dictionaries.dictionary import flat, unflat
 from interp_jax.dictionaries.formats.stored import Stored, Tensors
 
 FACTS = ('site', 'layer', 'k', 'input_scale')
@@ -185,21 +185,6 @@ def open_tensors(
     return unflat(config, found)
 
   return read
-
-
-def flat(tree: Any, to: Callable[[Any], Any] = np.asarray) -> dict[str, Any]:
-  """The leaves by path, as `W_enc` or `W_dec.0`."""
-  is_leaf = lambda x: isinstance(x, tuple)
-  leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
-  name = lambda path: jax.tree_util.keystr(path, simple=True, separator='.')
-  return {name(path): to(leaf) for path, leaf in leaves}
-
-
-def unflat(config: DictionaryConfig, leaves: Mapping[str, Any]) -> dict[str, Any]:
-  """The parameters of a config as a tree, from leaves by path."""
-  shapes = config.shapes()
-  tree = jax.tree.structure(shapes, is_leaf=lambda x: isinstance(x, tuple))
-  return jax.tree.unflatten(tree, [leaves[n] for n in flat(shapes, lambda s: s)])
 
 
 def tensors_for(table: Sequence[Row], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from interp_jax.dictionaries.formats.names import site_of_module
 from interp_jax.dictionaries.formats.stored import (
   Stored,
   Tensors,
+  check_shapes,
   from_npz,
   from_safetensors,
 )
@@ -201,11 +202,7 @@ def _cross_layer(where: str, parts: Sequence[Tensors], facts: Facts) -> Found:
     'threshold': (features,),
   } | ({_SKIP: (width, width)} if skip else {})
   for layer, part in enumerate(parts):
-    found = {name: tensor.shape for name, tensor in part.items()}
-    if found != shapes:
-      raise ValueError(
-        f'{where}, layer {layer}, holds {found}; with {layers} layers it is {shapes}.'
-      )
+    check_shapes(f'{where}, layer {layer},', part, shapes)
 
   def build() -> Dictionary:
     stack = lambda name: jnp.stack([jnp.asarray(part[name].read()) for part in parts])

@@ -28,7 +28,7 @@ from interp_jax.dictionaries.formats.format import (
   tensors_for,
 )
 from interp_jax.dictionaries.formats.pickle_writer import write_pickle
-from interp_jax.dictionaries.formats.pickles import read_pickle
+from interp_jax.dictionaries.formats.pickles import read_pickle, read_state
 from interp_jax.dictionaries.formats.stored import Stored
 from interp_jax.dictionaries.wiring import Autoencoder
 
@@ -66,9 +66,7 @@ def _is_one(file: pathlib.Path) -> bool:
 
 def read(path: pathlib.Path, facts: Facts) -> Found:
   """An autoencoder with TopK or with ReLU."""
-  state = read_pickle(path)
-  if not isinstance(state, dict):
-    raise ValueError(f'{path} holds a {type(state).__name__}, not a state dict.')
+  state = read_state(path)
   words = {
     name: value for name, value in state.items() if not isinstance(value, Stored)
   }
@@ -127,6 +125,7 @@ def write(path: pathlib.Path, dictionary: Any, metadata: Mapping[str, Any]) -> N
     and (type(config.activation), config.normalize)
     in ((TopK, 'layer_norm'), (ReLU, 'none'))
     and not getattr(config.activation, 'by_norm', False)
+    and not config.joins_heads
   )
   if config is None or not fits:
     raise ValueError(

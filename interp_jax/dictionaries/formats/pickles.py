@@ -87,6 +87,31 @@ def read_pickle(file: pathlib.Path) -> Any:
   return _Machine(archive).run(bytes(archive.bytes('data.pkl')))
 
 
+def read_state(file: pathlib.Path) -> dict[str, Any]:
+  """A state dict, which may hold other things than tensors.
+
+  Raises:
+    ValueError: as `read_pickle`, and if it is no dict.
+  """
+  state = read_pickle(file)
+  if not isinstance(state, dict):
+    raise ValueError(f'{file} holds a {type(state).__name__}, not a state dict.')
+  return state
+
+
+def read_tensors(file: pathlib.Path) -> dict[str, Stored]:
+  """A state dict of tensors alone.
+
+  Raises:
+    ValueError: as `read_state`, and if it holds something else.
+  """
+  state = read_state(file)
+  others = sorted(str(n) for n, value in state.items() if not isinstance(value, Stored))
+  if others:
+    raise ValueError(f'{file} has entries that are no tensors: {others}.')
+  return state
+
+
 class _Machine:
   """Runs a pickle's program on a stack of plain data."""
 

@@ -35,8 +35,7 @@ from interp_jax.dictionaries.formats.format import (
 )
 from interp_jax.dictionaries.formats.names import site_of
 from interp_jax.dictionaries.formats.pickle_writer import write_pickle
-from interp_jax.dictionaries.formats.pickles import read_pickle
-from interp_jax.dictionaries.formats.stored import Stored
+from interp_jax.dictionaries.formats.pickles import read_tensors
 from interp_jax.dictionaries.wiring import Autoencoder, Crosscoder
 
 _TABLE = [
@@ -46,17 +45,8 @@ _TABLE = [
 ]
 
 
-def _state(path: pathlib.Path) -> dict[str, Stored]:
-  state = read_pickle(path)
-  if not isinstance(state, dict) or not all(
-    isinstance(value, Stored) for value in state.values()
-  ):
-    raise ValueError(f'{path} holds something else than tensors by name.')
-  return state
-
-
 def _read_qwen(path: pathlib.Path, facts: Facts) -> Found:
-  state, where = _state(path), str(path)
+  state, where = read_tensors(path), str(path)
   named = match(r'L0_(\d+)', path)
   k = facts.k if facts.k is not None else named and int(named)
   if not k:
@@ -114,7 +104,7 @@ def _find_crosscoders(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _read_crosscoder(path: pathlib.Path, facts: Facts) -> Found:
-  state, where = _state(path), str(path)
+  state, where = read_tensors(path), str(path)
   file = path.parent / 'cfg.json'
   fields = Fields.read(file) if file.is_file() else Fields({}, str(file))
   hook = fields.take('hook_point')

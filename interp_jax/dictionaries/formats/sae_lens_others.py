@@ -11,7 +11,7 @@ import numpy as np
 
 from interp_jax.core import Fields
 from interp_jax.dictionaries.formats.format import Facts
-from interp_jax.dictionaries.formats.stored import Tensors
+from interp_jax.dictionaries.formats.stored import Tensors, check_shapes
 from interp_jax.dictionaries.matching_pursuit import MatchingPursuit
 from interp_jax.dictionaries.temporal import TemporalAutoencoder
 
@@ -43,7 +43,7 @@ def _read_pursuit(
     'stop_on_duplicate': fields.take('stop_on_duplicate_support', True),
     'assume_unit': True,
   }
-  _check(where, tensors, {'W_dec': (features, width), 'b_dec': (width,)})
+  check_shapes(where, tensors, {'W_dec': (features, width), 'b_dec': (width,)})
   if scale != 1:
     raise ValueError(
       f'{where}: matching pursuit takes rows of length 1, which folding input_scale='
@@ -75,7 +75,7 @@ def _read_temporal(
   kinds = {'relu': False, 'topk': True}
   k = fields.take('kval_topk')
   k = k if fields.choose('sae_diff_type', kinds, 'topk') else None
-  _check(where, tensors, _temporal_shapes(width, features, keys, layers, tied))
+  check_shapes(where, tensors, _temporal_shapes(width, features, keys, layers, tied))
 
   def build() -> TemporalAutoencoder:
     get = lambda name: jnp.asarray(tensors[name].read())
@@ -113,14 +113,6 @@ def _temporal_shapes(
       shapes[f'attn_layers.{layer}.{name}.weight'] = (out, features)
       shapes[f'attn_layers.{layer}.{name}.bias'] = (out,)
   return shapes
-
-
-def _check(where: str, tensors: Tensors, wanted: Shapes) -> None:
-  found = {name: tensor.shape for name, tensor in tensors.items()}
-  if found != wanted:
-    differ = sorted(n for n in found | wanted if found.get(n) != wanted.get(n))
-    shown = ', '.join(f'{n} {found.get(n)}, not {wanted.get(n)}' for n in differ)
-    raise ValueError(f'{where}: by cfg.json its tensors should be others: {shown}.')
 
 
 def describe(dictionary: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:

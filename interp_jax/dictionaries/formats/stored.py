@@ -91,6 +91,16 @@ def _npy(file: pathlib.Path, name: str, opened: Any) -> Stored:
   return Stored(shape, read)
 
 
-def shapes_of(tensors: Tensors) -> dict[str, tuple[int, ...]]:
-  """Name → shape."""
-  return {name: tensor.shape for name, tensor in tensors.items()}
+def check_shapes(
+  where: str, tensors: Tensors, wanted: Mapping[str, tuple[int, ...]]
+) -> None:
+  """Compares the tensors of a file with those that its config asks for.
+
+  Raises:
+    ValueError: if they are others, or of other shapes.
+  """
+  found = {name: tensor.shape for name, tensor in tensors.items()}
+  if found != wanted:
+    differ = sorted(n for n in {*found, *wanted} if found.get(n) != wanted.get(n))
+    shown = ', '.join(f'{n} {found.get(n)}, not {wanted.get(n)}' for n in differ)
+    raise ValueError(f'{where} holds other tensors than its config has: {shown}.')

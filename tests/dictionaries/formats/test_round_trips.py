@@ -94,6 +94,17 @@ def test_what_is_written_is_read(tmp_path, case):
     np.testing.assert_array_equal(one, other)
 
 
+def test_one_threshold_of_all_features_is_written_as_one(tmp_path):
+  written = draw(config(JumpReLU()))
+  one = {'threshold': jnp.full_like(written.params['threshold'], 0.5)}
+  written = dataclasses.replace(written, params=written.params | one)
+  dictionaries.save_as(tmp_path, written, 'dictionary_learning')
+  read = dictionaries.load(tmp_path)
+  assert read.config == written.config
+  np.testing.assert_array_equal(read.params['threshold'], one['threshold'])
+  np.testing.assert_array_equal(read(inputs()), written(inputs()))
+
+
 @pytest.mark.parametrize('name', ['sae_lens', 'dictionary_learning'])
 def test_model_and_context_survive(tmp_path, name):
   metadata = {'model': 'toy', 'context': 64}
@@ -180,6 +191,7 @@ def test_tied_dictionaries_are_written_with_both_matrices(tmp_path):
     ('dictionary_learning', config(JumpReLU()), 'one threshold for all'),
     ('dictionary_learning', config(ReLU(), normalize='layer_norm'), 'no place for'),
     ('openai', config(TopK(3)), 'whose inputs it normalizes'),
+    ('openai', config(ReLU(), joins_heads=True), 'whose inputs it normalizes'),
     ('qwen_scope', config(TopK(3)), 'do not subtract b_dec'),
     ('circuit_tracer', config(ReLU(), Transcoder()), 'with the layer in their config'),
     ('circuit_tracer', config(ReLU(), CrossLayerTranscoder(2, True)), 'without a skip'),

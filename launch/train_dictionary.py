@@ -16,7 +16,8 @@ dictionaries train at once, on the same batches, where a setting has several val
 
 They are saved as `dictionaries/0`, `1`, ... A configuration with the term `end_to_end`
 takes `--tokens` (the folder of tokens that `launch/harvest.py` makes) and `--model` in
-the place of `--store`. `--tensorboard` and `--wandb=PROJECT` log there as well.
+the place of `--store` and `--held_out`. `--tensorboard` and `--wandb=PROJECT` log there
+as well.
 """
 
 from collections.abc import Iterator
@@ -149,16 +150,18 @@ def train_through_model(
   config = dictionary_config(values['dictionary'], [place], [])
   trainer = dictionaries.TrainerConfig.from_dict(values['trainer'])
   rows = max(1, trainer.batch_size // (tokens.shape[1] - 1))
-  return dictionaries.train_end_to_end(
-    config,
-    trainer,
-    model,
-    params,
-    dictionaries.ArrayBatches(tokens, rows, trainer.seed),
-    tokens[:64],
-    workdir,
-    mesh=make_mesh(values['mesh']['data'] or None, values['mesh']['model']),
-  )
+  with sinks_of(workdir, values) as sinks:
+    return dictionaries.train_end_to_end(
+      config,
+      trainer,
+      model,
+      params,
+      dictionaries.ArrayBatches(tokens, rows, trainer.seed),
+      tokens[:64],
+      workdir,
+      mesh=make_mesh(values['mesh']['data'] or None, values['mesh']['model']),
+      sinks=sinks,
+    )
 
 
 def save(result: Any, values: Json, workdir: pathlib.Path) -> None:
@@ -185,6 +188,8 @@ def main(argv: list[str]) -> None:
   if 'end_to_end' in values['trainer']['terms']:
     if MODEL.value is None or TOKENS.value is None:
       raise app.UsageError('This configuration needs --tokens and --model.')
+    if SWEEP.value or HELD_OUT.value:
+      raise app.UsageError('Through a model there is no --sweep and no --held_out.')
     result = train_through_model(values, MODEL.value, TOKENS.value, workdir)
   else:
     if STORE.value is None:

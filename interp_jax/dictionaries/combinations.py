@@ -27,7 +27,7 @@ def check(config: DictionaryConfig, trainer: TrainerConfig) -> None:
   if config.normalize != 'none':
     raise ValueError(
       f'normalize={config.normalize!r} is for dictionaries of other libraries, and '
-      'nothing trains with it. TrainerConfig.init scales the inputs instead.'
+      'nothing trains with it. TrainerConfig.normalize scales the inputs instead.'
     )
   names = [term.name for term in trainer.objective]
   if len(set(names)) < len(names):

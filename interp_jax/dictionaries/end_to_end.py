@@ -5,7 +5,7 @@ config = DictionaryConfig(width, features, site='resid_post', layer=1)
 result = train_end_to_end(config, trainer, model, params, token_batches, workdir)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import functools
 import os
 from typing import Any
@@ -18,12 +18,12 @@ import numpy as np
 
 from interp_jax import training
 from interp_jax.core import Model
-from interp_jax.dictionaries import combinations, initial
+from interp_jax.dictionaries import combinations
 from interp_jax.dictionaries import trainer as trainer_lib
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective import ModelSource
 from interp_jax.dictionaries.settings import TrainerConfig
-from interp_jax.dictionaries.step import export, init_state, make_step
+from interp_jax.dictionaries.step import init_state, make_step
 from interp_jax.sharding import DATA, shardings
 
 
@@ -39,6 +39,7 @@ def train_end_to_end(
   first: int = 1,
   held_out: Any = None,
   mesh: Mesh | None = None,
+  sinks: Sequence[training.Sink] = (),
   progress: bool = True,
 ) -> trainer_lib.TrainResult:
   """Trains a dictionary with the model in the loop, or goes on from a checkpoint.
@@ -59,6 +60,7 @@ def train_end_to_end(
     first: Positions before this one are neither trained on nor spliced.
     held_out: Rows of activations to evaluate on, as in `train`.
     mesh: Devices, as in `train`.
+    sinks: As in `train`.
     progress: Whether to show a progress bar.
 
   Returns:
@@ -73,11 +75,7 @@ def train_end_to_end(
     )
   combinations.check(config, trainer)
   source = ModelSource(model, config.reads, config.writes, first)
-  rows = _sample(source, params, sample)
-  trainer_lib.check_rows(config, rows, 'sample')
-  scale = initial.measure(
-    rows['inputs'], trainer.center, trainer.normalize, rows['targets']
-  )
+  scale, rows = trainer_lib.measured(config, trainer, _sample(source, params, sample))
   state = init_state(config, trainer, scale, sample=rows)
   layout, batch_layout, everywhere = None, None, None
   if mesh is not None:
@@ -100,13 +98,10 @@ def train_end_to_end(
       'trainer': trainer.settings,
       'first': first,
     },
+    sinks=sinks,
     progress=progress,
   )
-  dictionary = trainer_lib.whole(export(config, result.state), mesh)
-  scores = {} if held_out is None else trainer_lib.score(dictionary, held_out)
-  return trainer_lib.TrainResult(
-    dictionary, result.state, scores, result.finished, result.seconds
-  )
+  return trainer_lib.result_of(config, result, held_out, mesh)
 
 
 def _place(params: Any, mesh: Mesh | None, tokens: Any) -> Mapping[str, Any]:

@@ -185,10 +185,11 @@ def init_sweep(
   scale: initial.InputScale,
   values: Mapping[str, np.ndarray],
   members: int,
+  sample: Mapping[str, np.ndarray] | None = None,
 ) -> DictionaryState:
-  """The stacked states before the first step."""
+  """The stacked states before the first step; see `init_state`."""
   seeds = values.get('seed', np.full(members, trainer.seed))
-  states = [init_state(config, trainer, scale, seed=int(seed)) for seed in seeds]
+  states = [init_state(config, trainer, scale, int(seed), sample) for seed in seeds]
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
@@ -229,22 +230,21 @@ def train_sweep(
     ValueError: as `train`, and if members do not name the same settings or do not
       divide over the mesh.
   """
-  alone = _check_members(config, trainer, members)
-  trainer_lib.check_rows(config, sample, 'sample')
+  configs = _check_members(config, trainer, members)
   values = {name: np.asarray([m[name] for m in members]) for name in members[0]}
   if 'activation.k' in values:
     config = _with_k(config, values['activation.k'].max().item())
-  inputs, targets = trainer_lib.as_pair(sample)
-  scale = initial.measure(inputs, trainer.center, trainer.normalize, targets)
-  state = init_sweep(config, trainer, scale, values, len(members))
-  plan = Plan('dense') if mesh is not None else trainer_lib.plan_of(trainer, None)
+  scale, rows = trainer_lib.measured(config, trainer, sample)
+  state = init_sweep(config, trainer, scale, values, len(members), rows)
+  plan = trainer_lib.plan_of(trainer, mesh)
+  if plan.mesh is not None:  # Each device has whole members.
+    plan = Plan('dense')
   layout = None
   if mesh is not None:
     _check_mesh(mesh, len(members))
     layout = NamedSharding(mesh, P(MODEL))
     state = jax.device_put(state, layout)
   step = make_sweep_step(config, trainer, values, plan, over)
-  configs = [one for one, _ in alone]
   result = training.fit(
     state,
     training.compile_step(step, mesh, layout),
@@ -277,8 +277,8 @@ def train_sweep(
 
 def _check_members(
   config: DictionaryConfig, trainer: TrainerConfig, members: Sequence[Member]
-) -> list[tuple[DictionaryConfig, TrainerConfig]]:
-  """The configs of the members when they are alone, all checked."""
+) -> list[DictionaryConfig]:
+  """What the members compute when they are alone, all checked."""
   if not members:
     raise ValueError('A sweep needs at least one member.')
   for member in members:
@@ -290,7 +290,7 @@ def _check_members(
   alone = [member_config(config, trainer, member) for member in members]
   for one in alone:
     combinations.check(*one)
-  return alone
+  return [one for one, _ in alone]
 
 
 def _check_mesh(mesh: Mesh, members: int) -> None:
@@ -313,6 +313,7 @@ def _exported(
 def _evaluator(configs: Sequence[DictionaryConfig], held_out: Any) -> Any:
   if held_out is None:
     return None
+  trainer_lib.check_rows(configs[0], held_out, 'held_out')
 
   def evaluate(states: DictionaryState) -> dict[str, list[Any]]:
     scores = [trainer_lib.score(one, held_out) for one in _exported(configs, states)]

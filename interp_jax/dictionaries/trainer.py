@@ -26,6 +26,7 @@ from interp_jax.dictionaries.step import (
   init_state,
   make_step,
 )
+from interp_jax.dictionaries.wiring import Autoencoder
 from interp_jax.sharding import MODEL, Rules, shardings
 
 # Inputs that are their own targets, or a mapping with `inputs` and `targets`.
@@ -108,11 +109,8 @@ def train(
     DivergedError: if a metric is not finite.
   """
   combinations.check(config, trainer)
-  check_rows(config, sample, 'sample')
-  inputs, targets = as_pair(sample)
-  scale = initial.measure(inputs, trainer.center, trainer.normalize, targets)
-  both = {'inputs': inputs, 'targets': inputs if targets is None else targets}
-  state = init_state(config, trainer, scale, sample=both)
+  scale, rows = measured(config, trainer, sample)
+  state = init_state(config, trainer, scale, sample=rows)
   plan = plan_of(trainer, mesh)
   layout = None
   if mesh is not None:
@@ -130,14 +128,42 @@ def train(
     sinks=sinks,
     progress=progress,
   )
-  dictionary = whole(export(config, result.state), mesh)
+  return result_of(config, result, held_out, mesh)
+
+
+def measured(
+  config: DictionaryConfig, trainer: TrainerConfig, sample: Rows
+) -> tuple[initial.InputScale, dict[str, np.ndarray]]:
+  """The scale of a sample, checked, and its inputs and targets."""
+  check_rows(config, sample, 'sample')
+  inputs, targets = as_pair(sample)
+  scale = initial.measure(inputs, trainer.center, trainer.normalize, targets)
+  is_autoencoder = isinstance(config.wiring, Autoencoder)
+  if is_autoencoder and not np.array_equal(scale.inputs, scale.outputs):
+    raise ValueError(
+      'An autoencoder writes what it reads, and the targets of the sample have another '
+      f'scale than the inputs: {scale.outputs} and {scale.inputs}. Give no targets, or '
+      'use the wiring Transcoder.'
+    )
+  return scale, {'inputs': inputs, 'targets': inputs if targets is None else targets}
+
+
+def result_of(
+  config: DictionaryConfig,
+  fitted: training.FitResult,
+  held_out: Rows | None,
+  mesh: Mesh | None,
+) -> TrainResult:
+  """What a run ended with."""
+  dictionary = whole(export(config, fitted.state), mesh)
   scores = {} if held_out is None else score(dictionary, held_out)
-  return TrainResult(dictionary, result.state, scores, result.finished, result.seconds)
+  return TrainResult(dictionary, fitted.state, scores, fitted.finished, fitted.seconds)
 
 
 def plan_of(trainer: TrainerConfig, mesh: Mesh | None) -> Plan:
-  """How the steps are computed on some devices."""
-  return Plan(kernels.resolve(trainer.impl), mesh)
+  """How the steps are computed on some devices; a mesh of one is none."""
+  alone = mesh is None or mesh.size == 1
+  return Plan(kernels.resolve(trainer.impl), None if alone else mesh)
 
 
 def loop_config(trainer: TrainerConfig) -> training.LoopConfig:

@@ -109,6 +109,21 @@ def test_a_transcoder_trains_in_the_place_of_an_mlp(tiny, tmp_path):
   assert np.isfinite(jax.tree.leaves(result.state.params)[0]).all()
 
 
+def test_metrics_go_to_the_sinks_that_are_given(tiny, tmp_path):
+  seen = []
+
+  class Sink:
+    def write(self, step, kind, values):
+      seen.append((step, kind, 'end_to_end' in values))
+
+    def close(self):
+      pass
+
+  config = DictionaryConfig(12, 24, TopK(4), site='resid_post', layer=1)
+  train(tiny, config, settings(), tmp_path, sinks=[Sink()])
+  assert seen == [(step, 'train', True) for step in (1, 2, 3, 4)]
+
+
 @pytest.mark.slow
 def test_eight_devices_train_as_one(tiny, tmp_path):
   config = DictionaryConfig(12, 24, TopK(4), site='resid_post', layer=1)

@@ -11,6 +11,7 @@ from interp_jax.dictionaries import step as step_lib
 from interp_jax.dictionaries.trainer import as_pair, dictionary_rules, plan_of
 from interp_jax.sharding import make_mesh, shardings
 from tests.dictionaries.architectures import ARCHITECTURES
+from tests.dictionaries.runs import StopsAt, assert_close
 from tests.slow import slow_but
 
 
@@ -36,11 +37,6 @@ def advance(architecture, settings, state, mesh, count):
   return state, metrics
 
 
-def assert_close(one, other, **tolerance):
-  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-    np.testing.assert_allclose(a, b, **tolerance)
-
-
 @pytest.mark.parametrize(
   'name',
   slow_but(ARCHITECTURES, 'topk', 'batchtopk', 'jumprelu', 'gated', 'crosscoder'),
@@ -60,18 +56,25 @@ def test_a_step_on_eight_devices_equals_one_on_one_device(name):
   np.testing.assert_array_equal(alone.idle, many.idle)
 
 
+def test_a_mesh_of_one_device_is_computed_as_one_device():
+  settings = ARCHITECTURES['batchtopk'].settings(impl='sparse')
+  one = plan_of(settings, make_mesh(devices=jax.devices()[:1]))
+  assert one == plan_of(settings, None)
+  assert one.sparse
+  assert not plan_of(settings, make_mesh(devices=jax.devices()[:2])).sparse
+
+
 def test_a_run_goes_on_on_another_mesh(tmp_path):
   architecture = ARCHITECTURES['topk']
   settings = architecture.settings(checkpoint_every=5)
-  half = architecture.settings(checkpoint_every=5)
 
   def run(folder, mesh, stop=None):
     batches = architecture.batches()
     if stop is not None:
-      batches = Stops(batches, stop)
+      batches = StopsAt(batches, stop)
     return dictionaries.train(
       architecture.config,
-      settings if stop is None else half,
+      settings,
       batches,
       architecture.rows(),
       folder,
@@ -84,25 +87,6 @@ def test_a_run_goes_on_on_another_mesh(tmp_path):
     run(tmp_path / 'parts', make_mesh(data=4, model=2), stop=7)
   parts = run(tmp_path / 'parts', make_mesh(data=2, devices=jax.devices()[:2]))
   assert_close(whole.state.params, parts.state.params, rtol=1e-3, atol=1e-4)
-
-
-class Stops:
-  """Batches that end in an interrupt."""
-
-  def __init__(self, batches, after):
-    self._batches, self._left = batches, after
-
-  def __next__(self):
-    if not self._left:
-      raise KeyboardInterrupt
-    self._left -= 1
-    return next(self._batches)
-
-  def get_state(self):
-    return self._batches.get_state()
-
-  def set_state(self, state):
-    self._batches.set_state(state)
 
 
 def test_members_of_a_sweep_may_be_split_over_devices(tmp_path):

@@ -18,6 +18,7 @@ from interp_jax.dictionaries import (
 from interp_jax.dictionaries.step import _share, running_least
 from interp_jax.dictionaries.trainer import as_pair
 from tests.dictionaries.architectures import ARCHITECTURES
+from tests.dictionaries.runs import assert_close
 from tests.slow import slow_but
 
 
@@ -39,11 +40,6 @@ def stepped(architecture, settings, impl='dense'):
   state, batch = state_and_batch(architecture, settings)
   step = jax.jit(make_step(architecture.config, settings, Plan(impl)))
   return step(state, batch)
-
-
-def assert_close(one, other, **tolerance):
-  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-    np.testing.assert_allclose(a, b, **tolerance)
 
 
 def moments(state):

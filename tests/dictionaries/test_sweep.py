@@ -1,12 +1,13 @@
 """Many dictionaries in one program are the dictionaries that each would be alone."""
 
-import jax
 import numpy as np
 import pytest
 
 from interp_jax import dictionaries, training
+from interp_jax.dictionaries import initial
 from interp_jax.dictionaries import sweep as sweep_lib
 from tests.dictionaries.architectures import ARCHITECTURES
+from tests.dictionaries.runs import StopsAt, assert_close, assert_same_bits
 
 MEMBERS = dictionaries.grid(
   {'seed': (0, 1), 'learning_rate': (1e-3, 1e-2), 'activation.k': (2, 3)}
@@ -50,13 +51,8 @@ def test_a_member_is_what_it_would_be_alone(swept, tmp_path, i):
   )
   assert swept.dictionaries[i].config == alone.dictionary.config
   assert swept.metrics[i]['fvu'] == pytest.approx(alone.metrics['fvu'], rel=1e-4)
-  pairs = zip(
-    jax.tree.leaves(swept.dictionaries[i].params),
-    jax.tree.leaves(alone.dictionary.params),
-    strict=True,
-  )
-  for a, b in pairs:
-    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+  ours, own = swept.dictionaries[i].params, alone.dictionary.params
+  assert_close(ours, own, rtol=1e-3, atol=1e-5)
 
 
 def test_coefficients_differ_between_members_and_do_what_they_should(tmp_path):
@@ -76,43 +72,44 @@ def test_a_member_that_diverges_is_frozen_and_does_not_stop_the_others(tmp_path)
 
 
 def test_a_sweep_resumes_with_its_bits(tmp_path):
-  architecture, members = ARCHITECTURES['batchtopk'], MEMBERS[:2]
-  whole = train(architecture, members, tmp_path / 'whole', steps=10)
-  for steps in (5, 10):
-    settings = architecture.settings(steps=10, checkpoint_every=5)
-    batches = architecture.batches()
-    if steps == 5:
-      batches = Ends(batches, 7)
-    try:
-      parts = dictionaries.train_sweep(
-        architecture.config,
-        settings,
-        members,
-        batches,
-        architecture.rows(),
-        tmp_path / 'parts',
-        progress=False,
-      )
-    except KeyboardInterrupt:
-      continue
-  for a, b in zip(
-    jax.tree.leaves(whole.state), jax.tree.leaves(parts.state), strict=True
-  ):
-    np.testing.assert_array_equal(a, b)
+  architecture = ARCHITECTURES['batchtopk']
+
+  def run(folder, batches):
+    return dictionaries.train_sweep(
+      architecture.config,
+      architecture.settings(steps=10, checkpoint_every=5),
+      MEMBERS[:2],
+      batches,
+      architecture.rows(),
+      tmp_path / folder,
+      progress=False,
+    )
+
+  whole = run('whole', architecture.batches())
+  with pytest.raises(KeyboardInterrupt):
+    run('parts', StopsAt(architecture.batches(), 7))
+  parts = run('parts', architecture.batches())
+  assert_same_bits(whole.state, parts.state)
 
 
-class Ends:
-  """Batches that end in an interrupt."""
-
-  def __init__(self, batches, after):
-    self._batches, self._left = batches, after
-    self.get_state, self.set_state = batches.get_state, batches.set_state
-
-  def __next__(self):
-    if not self._left:
-      raise KeyboardInterrupt
-    self._left -= 1
-    return next(self._batches)
+def test_members_can_start_at_data(tmp_path):
+  architecture = ARCHITECTURES['topk']
+  init = dictionaries.Init(decoder='data')
+  result = dictionaries.train_sweep(
+    architecture.config,
+    architecture.settings(steps=1, learning_rate=0.0, init=init),
+    [{'seed': 3}, {'seed': 4}],
+    architecture.batches(),
+    architecture.rows(),
+    tmp_path,
+    progress=False,
+  )
+  rows = architecture.rows()
+  rows = rows - initial.measure(rows).center
+  rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+  for dictionary in result.dictionaries:
+    nearest = np.max(dictionary.params['W_dec'] @ rows.T, axis=1)
+    np.testing.assert_allclose(nearest, 1, rtol=1e-5)
 
 
 def test_errors_say_what_members_may_differ_in(tmp_path):

@@ -28,6 +28,7 @@ from tests.dictionaries.planted import (
   small_trainer,
   write_store,
 )
+from tests.dictionaries.runs import StopsAt, assert_close, assert_same_bits
 
 
 def run(planted, workdir, config=None, settings=None, **given):
@@ -37,11 +38,6 @@ def run(planted, workdir, config=None, settings=None, **given):
   return dictionaries.train(
     config, settings, batches, sample, workdir, progress=False, **given
   )
-
-
-def assert_same(one, other, **tolerance):
-  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-    np.testing.assert_allclose(a, b, **tolerance)
 
 
 def test_a_planted_dictionary_is_recovered(planted, tmp_path):
@@ -80,10 +76,7 @@ def test_a_resumed_run_has_the_bits_of_one_never_stopped(planted, tmp_path):
       progress=False,
     )
   parts = run(planted, tmp_path / 'parts', settings=settings)
-  for a, b in zip(
-    jax.tree.leaves(whole.state), jax.tree.leaves(parts.state), strict=True
-  ):
-    np.testing.assert_array_equal(a, b)
+  assert_same_bits(whole.state, parts.state)
   logs = [
     [
       {k: v for k, v in record.items() if 'second' not in k}
@@ -114,28 +107,14 @@ def test_every_architecture_resumes_with_the_same_bits(name, tmp_path):
   with pytest.raises(KeyboardInterrupt):
     run_to_end(tmp_path / 'parts', StopsAt(architecture.batches(), 7))
   parts = run_to_end(tmp_path / 'parts', architecture.batches())
-  leaves = [jax.tree.leaves(result.state) for result in (whole, parts)]
-  for a, b in zip(*leaves, strict=True):
-    np.testing.assert_array_equal(a, b)
+  assert_same_bits(whole.state, parts.state)
 
 
-class StopsAt:
-  """Batches that are interrupted, as by a kill."""
-
-  def __init__(self, batches, count):
-    self.batches, self.left = batches, count
-
-  def __next__(self):
-    self.left -= 1
-    if self.left < 0:
-      raise KeyboardInterrupt
-    return next(self.batches)
-
-  def get_state(self):
-    return self.batches.get_state()
-
-  def set_state(self, state):
-    self.batches.set_state(state)
+def test_an_autoencoder_is_not_trained_towards_other_activations(planted, tmp_path):
+  sample = {'inputs': planted.rows[:100], 'targets': 3 * planted.rows[:100]}
+  batches = ArrayBatches(planted.rows, 64)
+  with pytest.raises(ValueError, match='use the wiring Transcoder'):
+    dictionaries.train(small_config(), small_trainer(), batches, sample, tmp_path)
 
 
 def test_another_runs_checkpoint_is_refused(planted, tmp_path):
@@ -154,7 +133,7 @@ def test_eight_devices_equal_one(planted, tmp_path, activation, terms):
   many = run(planted, tmp_path / 'many', config, settings, mesh=mesh)
   assert many.state.params['W_enc'].sharding.spec == PartitionSpec(None, 'model')
   assert len(many.state.idle.sharding.device_set) == 8
-  assert_same(one.state.params, many.state.params, rtol=2e-3, atol=2e-3)
+  assert_close(one.state.params, many.state.params, rtol=2e-3, atol=2e-3)
   np.testing.assert_array_equal(one.state.idle, many.state.idle)
 
 
@@ -170,7 +149,7 @@ def test_one_sharded_step_equals_an_unsharded_one_to_float_noise(planted):
   sparse = step_lib.make_step(config, settings, Plan('sparse'))
   one = jax.jit(sparse)(state, jnp.asarray(batch))
   many = sharded(jax.device_put(state, layout), training.place_batch(batch, mesh))
-  assert_same(one, many, rtol=2e-5, atol=1e-5)
+  assert_close(one, many, rtol=2e-5, atol=1e-5)
 
 
 def test_decoder_rows_stay_at_norm_one_exactly_when_asked(planted, tmp_path):

@@ -17,16 +17,17 @@ the most frequent ones (as many as there are latents). They are:
   SynthSAEBench chose for each architecture (`THEIRS`);
 - this library's `train_sweep`, with the settings in `OURS`.
 
-Each side first tries the same number of learning rates with one seed, and keeps the
-one with the best mean of MCC and F1. Where L0 follows from a coefficient (ReLU with L1,
-JumpReLU), dictionaries of neighbouring coefficients are trained, and every score is
-read off at the wanted L0 by interpolation over log L0. MCC, F1, L0 and explained
-variance of both sides are this library's (`compare`, `detect`, `evaluate`), of
-dictionaries on the same held-out samples.
+Each side first tries the learning rates `RATES` with one seed, and keeps the one with
+the best mean of MCC and F1. Where L0 follows from a coefficient (ReLU with L1,
+JumpReLU), each run is a search: `SEARCH` dictionaries are trained, each with the
+coefficient that the ones before point to, and every score is read off at the wanted L0
+by interpolation over log L0. MCC, F1, L0 and explained variance of both sides are this
+library's (`compare`, `detect`, `evaluate`), of dictionaries on the same held-out
+samples.
 
-Takes some minutes for each architecture on 2 cores; `--samples=DIR` keeps the samples
-for the next run. Needs the extra `peers`. `--size=tiny` tries the script
-and says nothing.
+Takes 5 to 25 minutes for each architecture on 2 cores, nearly all of them SAELens's;
+`--samples=DIR` keeps the samples for the next run. Needs the extra `peers`.
+`--size=tiny` tries the script and says nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,7 +45,6 @@ from typing import Any
 import warnings
 
 from absl import app, flags, logging
-import jax.numpy as jnp
 import numpy as np
 
 from interp_jax import dictionaries
@@ -52,6 +52,9 @@ from interp_jax.core import unknown
 
 ARCHITECTURES = ('relu', 'jumprelu', 'topk', 'batchtopk', 'matryoshka')
 SIDES = ('SAELens', 'interp_jax')
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+# Dictionaries for each run whose L0 follows from a coefficient.
+SEARCH = 3
 # SAELens's rate does not fall unless told to; ours does, so theirs does as much here.
 DECAY = 0.3
 # More threads of torch than one make the small products of this size no faster.
@@ -219,21 +222,15 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """What both sides choose from.
+  """What both sides are told of an architecture.
 
   Attributes:
-    rates: Learning rates to try.
     tuned: Name of the setting that says how sparse, where it is not k.
-    coefficients: Its values, around the wanted L0.
+    start: Its value where the search begins.
   """
 
-  rates: tuple[float, ...]
   tuned: str = ''
-  coefficients: tuple[float, ...] = ()
-
-  def trials(self, runs: Sequence[tuple[int, float]]) -> list[Trial]:
-    """All coefficients for each pair of seed and rate."""
-    return [Trial(*one, c) for one in runs for c in self.coefficients or (None,)]
+  start: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -269,9 +266,8 @@ THEIRS = {
   'relu': Theirs(
     name='Standard',
     settings=lambda size: {'l1_warm_up_steps': size.steps // 3},
-    rates=(1e-3, 3e-3, 1e-2),
     tuned='l1_coefficient',
-    coefficients=(2.5, 5.0),
+    start=2.5,
   ),
   'jumprelu': Theirs(
     name='JumpReLU',
@@ -281,19 +277,16 @@ THEIRS = {
       'jumprelu_init_threshold': 1.0,
       'decoder_init_norm': 0.5,
     },
-    rates=(1e-3, 3e-3, 1e-2),
     tuned='l0_coefficient',
-    coefficients=(0.6, 1.7),
+    start=1.0,
   ),
   'topk': Theirs(
     name='TopK',
     settings=lambda size: {'k': size.active},
-    rates=(1e-3, 3e-3, 1e-2),
   ),
   'batchtopk': Theirs(
     name='BatchTopK',
     settings=lambda size: {'k': size.active},
-    rates=(1e-3, 3e-3, 1e-2),
   ),
   'matryoshka': Theirs(
     name='MatryoshkaBatchTopK',
@@ -302,7 +295,6 @@ THEIRS = {
       'matryoshka_widths': list(size.prefixes),
       'use_matryoshka_aux_loss': True,
     },
-    rates=(1e-3, 3e-3, 1e-2),
   ),
 }
 
@@ -326,8 +318,9 @@ def _train_theirs(
   settings = {'d_in': size.width, 'd_sae': size.latents, **recipe.settings(size)}
   if recipe.tuned:
     settings[recipe.tuned] = trial.coefficient
-  config = getattr(sae_lens, f'{recipe.name}TrainingSAEConfig')(**settings)
-  sae: Any = getattr(sae_lens, f'{recipe.name}TrainingSAE')(config)
+  with quiet():
+    config = getattr(sae_lens, f'{recipe.name}TrainingSAEConfig')(**settings)
+    sae: Any = getattr(sae_lens, f'{recipe.name}TrainingSAE')(config)
   batches = torch.from_numpy(world.rows).split(size.batch_size)
   trainer: Any = SAETrainer(
     SAETrainerConfig(
@@ -363,17 +356,8 @@ def as_dictionary(sae: Any, rows: np.ndarray) -> dictionaries.Dictionary:
   with tempfile.TemporaryDirectory() as folder, quiet():
     sae.save_inference_model(folder)
     peer: Any = sae_lens.SAE.load_from_disk(folder)
-  state = {name: value.detach().numpy() for name, value in peer.state_dict().items()}
-  activation: Any = dictionaries.ReLU()
-  if 'threshold' in state:
-    activation = dictionaries.JumpReLU()
-  elif peer.cfg.architecture() == 'topk':
-    activation = dictionaries.TopK(peer.cfg.k)
-  wiring = dictionaries.Autoencoder(subtract_b_dec=peer.cfg.apply_b_dec_to_input)
-  features, width = state['W_dec'].shape
-  config = dictionaries.DictionaryConfig(width, features, activation, wiring)
-  params = {name: jnp.asarray(value) for name, value in state.items()}
-  dictionary = dictionaries.Dictionary(params, config)
+    # Its trainer has folded the scale of the data into the weights.
+    dictionary = dictionaries.load(folder, 'sae_lens', input_scale=1.0)
   with torch.inference_mode():
     codes = peer.encode(torch.from_numpy(rows)).to_dense().numpy()
   np.testing.assert_allclose(dictionary.encode(rows), codes, atol=1e-3, rtol=1e-3)
@@ -403,40 +387,36 @@ class InOrder:
     self._taken = state['taken']
 
 
-def auxk(size: Size) -> dictionaries.AuxK:
-  """The default, with the patience of both sides."""
-  return dictionaries.AuxK(dead_after=size.patience * size.batch_size)
+def auxk(size: Size, coefficient: float = 1 / 32) -> dictionaries.AuxK:
+  """With the patience of both sides."""
+  patience = size.patience * size.batch_size
+  return dictionaries.AuxK(coefficient=coefficient, dead_after=patience)
 
 
 OURS = {
   'relu': Ours(
     activation=lambda size: dictionaries.ReLU(),
     terms=lambda size: (dictionaries.L1(warmup=size.steps // 3),),
-    rates=(1e-3, 3e-3, 1e-2),
     tuned='terms.l1.coefficient',
-    coefficients=(2.2, 5.0),
+    start=2.0,
   ),
   'jumprelu': Ours(
     activation=lambda size: dictionaries.JumpReLU(init_threshold=1.0, bandwidth=1.0),
     terms=lambda size: (dictionaries.L0(),),
-    rates=(1e-3, 3e-3, 1e-2),
     tuned='terms.l0.coefficient',
-    coefficients=(0.6, 1.1),
+    start=0.7,
   ),
   'topk': Ours(
     activation=lambda size: dictionaries.TopK(size.active),
     terms=lambda size: (auxk(size),),
-    rates=(1e-3, 3e-3, 1e-2),
   ),
   'batchtopk': Ours(
     activation=lambda size: dictionaries.BatchTopK(size.active),
     terms=lambda size: (auxk(size),),
-    rates=(1e-3, 3e-3, 1e-2),
   ),
   'matryoshka': Ours(
     activation=lambda size: dictionaries.BatchTopK(size.active),
-    terms=lambda size: (auxk(size), dictionaries.Matryoshka(size.prefixes)),
-    rates=(1e-3, 3e-3, 1e-2),
+    terms=lambda size: (auxk(size, 1.0), dictionaries.Matryoshka(size.prefixes)),
   ),
 }
 
@@ -513,7 +493,7 @@ Train = Callable[[Any, Size, World, Sequence[Trial]], list[Any]]
 
 
 def at_wanted_l0(scores: Sequence[Scores], wanted: float) -> Scores:
-  """Scores of neighbouring coefficients, interpolated to an L0 over its logarithm.
+  """Scores of several coefficients, interpolated to an L0 over its logarithm.
 
   Outside of them those of the nearest stand, with its own L0. Seconds are the mean.
   """
@@ -535,26 +515,46 @@ def quality(scores: Scores) -> float:
   return (scores['mcc'] + scores['f1']) / 2
 
 
+def next_coefficient(scores: Sequence[Scores], wanted: float) -> float:
+  """Where L0 should be as wanted, if log L0 is linear in the log of the coefficient.
+
+  With one dictionary known, L0 is taken to be inversely proportional.
+  """
+  logs = [(math.log(s['coefficient']), math.log(max(s['l0'], 1e-3))) for s in scores]
+  logs = sorted(logs, key=lambda one: abs(one[1] - math.log(wanted)))[:2]
+  slope = -1.0
+  if len(logs) == 2 and logs[0][0] != logs[1][0]:
+    slope = (logs[1][1] - logs[0][1]) / (logs[1][0] - logs[0][0])
+  # Not past a factor of 4, nor against the sense of the coefficient.
+  step = (math.log(wanted) - logs[0][1]) / min(slope, -0.25)
+  return math.exp(logs[0][0] + min(max(step, -math.log(4)), math.log(4)))
+
+
 def measure_side(
   train: Train, recipe: Recipe, size: Size, world: World, seeds: int
 ) -> dict[str, Any]:
   """Chooses a learning rate with seed 0 and trains the other seeds with it."""
 
   def at(runs: Sequence[tuple[int, float]]) -> list[tuple[Scores, list[Scores]]]:
-    trained = train(recipe, size, world, recipe.trials(runs))
-    scores = [score(one, world) | {'seconds': took} for one, took in trained]
-    count = len(scores) // len(runs)
-    groups = [scores[i : i + count] for i in range(0, len(scores), count)]
-    return [(at_wanted_l0(group, size.active), group) for group in groups]
+    found: list[list[Scores]] = [[] for _ in runs]
+    given = [recipe.start] * len(runs)
+    for _ in range(SEARCH if recipe.tuned else 1):
+      trials = [Trial(*run, value) for run, value in zip(runs, given, strict=True)]
+      trained = train(recipe, size, world, trials)
+      for group, (one, took), value in zip(found, trained, given, strict=True):
+        told = {} if value is None else {'coefficient': value}
+        group.append(score(one, world) | {'seconds': took} | told)
+      if recipe.tuned:
+        given = [next_coefficient(group, size.active) for group in found]
+    return [(at_wanted_l0(group, size.active), group) for group in found]
 
-  tried = dict(zip(recipe.rates, at([(0, r) for r in recipe.rates]), strict=True))
+  tried = dict(zip(RATES, at([(0, rate) for rate in RATES]), strict=True))
   rate = max(tried, key=lambda r: quality(tried[r][0]))
   others = at([(seed, rate) for seed in range(1, seeds)]) if seeds > 1 else []
   all_runs = [tried[rate], *others]
   return {
     'rate': rate,
     'rates': {str(r): found for r, (found, _) in tried.items()},
-    'coefficients': recipe.coefficients,
     'seeds': [found for found, _ in all_runs],
     'runs': [group for _, group in all_runs],
   }

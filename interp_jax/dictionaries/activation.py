@@ -27,7 +27,13 @@ from jaxtyping import Array
 
 from interp_jax.core import unknown
 from interp_jax.dictionaries import kernels, ste
-from interp_jax.dictionaries.codes import Codes, SparseCodes
+from interp_jax.dictionaries.codes import (
+  Codes,
+  SparseCodes,
+  per_feature,
+  values_of,
+  with_values,
+)
 
 if TYPE_CHECKING:
   from interp_jax.dictionaries.wirings import Wiring
@@ -42,17 +48,15 @@ class Encoded:
   """What encoding gives: codes, and what terms of the objective ask for.
 
   Attributes:
-    codes: Dense `[B, *C]` or `SparseCodes`.
-    pre: Dense pre-activations `[B, *C]`; None where they are not kept.
-    gate: The rectified gate `max(lin + b_gate, 0)` of gated activations, or None.
-    needed: Where the gradient of dense codes is used `[B, *C]`; None for where they
-      are not 0.
+    codes: Dense `[B, *C]`, `SparseCodes` or `Pairs`.
+    pre: Pre-activations, dense or of the same `Pairs`; None where they are not kept.
+    gate: The rectified gate `max(lin + b_gate, 0)` of gated activations, laid out as
+      the codes, or None.
   """
 
   codes: Codes
   pre: Any = None
   gate: Any = None
-  needed: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +68,13 @@ class Plan:
     mesh: The mesh that features are split over, or None.
     limit: How many of the k features stay active: a traced number for sweeps over k;
       None for all of them.
+    known: The pre-activations, where they were computed before (`kernels.look`).
   """
 
   impl: str = 'dense'
   mesh: Any = None
   limit: Any = None
+  known: Any = None
 
   @property
   def sparse(self) -> bool:
@@ -82,9 +88,12 @@ class _Activation:
 
   Attributes:
     signed: Whether codes may be negative.
+    counted: Whether nothing but the data says how many features are active, so that
+      `live` is asked.
   """
 
   signed: ClassVar[bool] = False
+  counted: ClassVar[bool] = False
 
   @property
   def sparse_k(self) -> int | None:
@@ -106,6 +115,19 @@ class _Activation:
     """Parameters that give each feature's codes times its factor."""
     return params | {'b_enc': params['b_enc'] * norms}
 
+  def bias(self, params: Params) -> Array:
+    """What is added to `lin` before anything else."""
+    return params['b_enc']
+
+  def live(self, params: Params, pre: Array) -> Array:
+    """Where a code, or the gradient of one, is not 0.
+
+    Args:
+      params: The dictionary's parameters.
+      pre: `lin + bias`, `[B, *C]`.
+    """
+    raise NotImplementedError
+
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
     """The codes of a batch.
 
@@ -125,11 +147,15 @@ class _Activation:
 class ReLU(_Activation):
   """As many features as are positive. Needs a sparsity objective."""
 
+  counted: ClassVar[bool] = True
   name: ClassVar[str] = 'relu'
+
+  def live(self, params: Params, pre: Array) -> Array:
+    return pre > 0
 
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
     pre = wiring.project(params, x, params['b_enc'], plan)
-    return Encoded(jax.nn.relu(pre), pre)
+    return Encoded(with_values(pre, jax.nn.relu(values_of(pre))), pre)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +166,7 @@ class Gated(_Activation):
   `gate` and a sparsity term, which is then taken of the rectified gate.
   """
 
+  counted: ClassVar[bool] = True
   name: ClassVar[str] = 'gated'
 
   def init(self, shape: Shape) -> Params:
@@ -151,12 +178,19 @@ class Gated(_Activation):
   def scale_features(self, params: Params, norms: Any) -> Params:
     return params | {name: params[name] * norms for name in ('b_gate', 'b_mag')}
 
+  def bias(self, params: Params) -> Array:
+    return jnp.zeros_like(params['b_gate'])
+
+  def live(self, params: Params, pre: Array) -> Array:
+    return pre + params['b_gate'] > 0
+
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
-    lin = wiring.project(params, x, jnp.zeros_like(params['b_gate']), plan)
-    gate = lin + params['b_gate']
-    pre = jnp.exp(params['r_mag']) * lin + params['b_mag']
+    lin = wiring.project(params, x, self.bias(params), plan)
+    values, own = values_of(lin), lambda name: per_feature(lin, params[name])
+    gate = values + own('b_gate')
+    pre = jnp.exp(own('r_mag')) * values + own('b_mag')
     codes = jnp.where(gate > 0, jax.nn.relu(pre), 0)
-    return Encoded(codes, pre, jax.nn.relu(gate))
+    return Encoded(*(with_values(lin, v) for v in (codes, pre, jax.nn.relu(gate))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +210,7 @@ class JumpReLU(_Activation):
   init_threshold: float = 0.01
   bandwidth: float = 0.05
   to_input: bool = False
+  counted: ClassVar[bool] = True
   name: ClassVar[str] = 'jumprelu'
 
   def init(self, shape: Shape) -> Params:
@@ -194,12 +229,16 @@ class JumpReLU(_Activation):
   def scale_features(self, params: Params, norms: Any) -> Params:
     return params | {name: params[name] * norms for name in ('b_enc', 'threshold')}
 
+  def live(self, params: Params, pre: Array) -> Array:
+    # Below the estimator's window nothing happens; above it there is a code.
+    return pre - params['threshold'].astype(pre.dtype) > -self.bandwidth / 2
+
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
     pre = wiring.project(params, x, params['b_enc'], plan)
-    threshold = params['threshold'].astype(pre.dtype)
-    codes = ste.jump(pre, threshold, self.bandwidth, self.to_input)
-    near = jnp.abs(pre - threshold) < self.bandwidth / 2
-    return Encoded(codes, pre, needed=near | (codes != 0))
+    values = values_of(pre)
+    threshold = per_feature(pre, params['threshold']).astype(values.dtype)
+    codes = ste.jump(values, threshold, self.bandwidth, self.to_input)
+    return Encoded(with_values(pre, codes), pre)
 
 
 @dataclasses.dataclass(frozen=True)

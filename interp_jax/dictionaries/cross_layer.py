@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from interp_jax.dictionaries import kernels
 from interp_jax.dictionaries.activation import Plan
@@ -81,12 +81,8 @@ class CrossLayerTranscoder:
     plan: Plan,
   ) -> Float[Array, 'B L F']:
     """The inputs times the encoders, and a bias."""
-    if not plan.sparse:
-      return jnp.einsum('bld,ldf->blf', x, params['W_enc']) + bias
-    none = jnp.zeros(x.shape[-1], x.dtype)
-    one = lambda args: kernels.encode_all(args[0], none, *args[1:], sparse=True)
-    pre = jax.lax.map(one, (x.swapaxes(0, 1), params['W_enc'], bias))
-    return pre.swapaxes(0, 1)
+    del plan
+    return jnp.einsum('bld,ldf->blf', x, params['W_enc']) + bias
 
   def project_some(
     self, params: Params, x: Float[Array, 'B L D'], chosen: Int[Array, 'L P']
@@ -125,15 +121,14 @@ class CrossLayerTranscoder:
     codes: Codes,
     batch: int,
     plan: Plan = Plan(),  # noqa: B008, it is frozen
-    needed: Bool[Array, 'B L F'] | None = None,
   ) -> Float[Array, 'B L D']:
     """What the codes of all layers write, and the biases; see `wiring`."""
     total = params['b_dec']
     for layer in range(self.layers):
       W_dec = params['W_dec'][str(layer)]
       flat = W_dec.reshape(W_dec.shape[0], -1)
-      own = jax.tree.map(lambda leaf, at=layer: leaf[:, at], (codes, needed))
-      out = decode_rows(own[0], flat, batch, plan, own[1])
+      own = jax.tree.map(lambda leaf, at=layer: leaf[:, at], codes)
+      out = decode_rows(own, flat, batch, plan)
       total = total + _from_layer(out.reshape(batch, *W_dec.shape[1:]), layer)
     return total
 

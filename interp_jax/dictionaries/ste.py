@@ -17,13 +17,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Pre = Float[Array, 'B *C']
-Threshold = Float[Array, '*C']
+# Of all features of each example, or a list of some, each with its threshold.
+Pre = Float[Array, 'B *C'] | Float[Array, ' N']
+Threshold = Float[Array, '*C'] | Float[Array, ' N']
 
 
 def rectangle(u: Array) -> Array:
   """1 where `|u| < 1/2`, else 0."""
   return (jnp.abs(u) < 0.5).astype(u.dtype)
+
+
+def _over_examples(near: Array, threshold: Array) -> Array:
+  """The sum over the examples that share a threshold; listed entries have their own."""
+  return jnp.sum(near, tuple(range(near.ndim - threshold.ndim)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -48,7 +54,7 @@ def _jump_bwd(bandwidth, to_input, saved, cotangent):
   near = (threshold / bandwidth) * near
   d_pre = jnp.where(pre > jnp.maximum(threshold, 0), cotangent, 0)
   d_pre = d_pre + near if to_input else d_pre
-  return d_pre, -jnp.sum(near, 0)
+  return d_pre, -_over_examples(near, threshold)
 
 
 jump.defvjp(_jump_fwd, _jump_bwd)
@@ -68,7 +74,8 @@ def _step_fwd(z, threshold, bandwidth, to_input):
 def _step_bwd(bandwidth, to_input, saved, cotangent):
   z, threshold = saved
   near = rectangle((z - threshold) / bandwidth) * cotangent / bandwidth
-  return (near if to_input else jnp.zeros_like(z)), -jnp.sum(near, 0)
+  d_z = near if to_input else jnp.zeros_like(z)
+  return d_z, -_over_examples(near, threshold)
 
 
 step.defvjp(_step_fwd, _step_bwd)

@@ -1,6 +1,8 @@
 """One step of training: what changes, how it is updated and what is logged of it."""
 
 from collections.abc import Callable, Mapping
+import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -13,7 +15,7 @@ import optax
 
 from interp_jax import training
 from interp_jax.dictionaries import codes as codes_lib
-from interp_jax.dictionaries import constraint, initial, objective
+from interp_jax.dictionaries import constraint, counted, initial, objective
 from interp_jax.dictionaries.activation import BatchTopK, Plan
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.dictionary import Dictionary
@@ -172,7 +174,11 @@ def make_step(
   terms, dead_after = trainer.objective, dead_after_of(trainer)
   root = jax.random.key(trainer.seed if seed is None else seed)
 
-  def forward_of(params: Any, batch: Any, state: DictionaryState) -> objective.Forward:
+  narrow = functools.partial(jax.tree.map, _to(trainer.compute_dtype))
+
+  def forward_of(
+    params: Any, batch: Any, state: DictionaryState, plan: Plan = plan
+  ) -> objective.Forward:
     inputs, targets, context = batch
     known = {
       'key': jax.random.fold_in(root, state.step),
@@ -180,7 +186,7 @@ def make_step(
       'scale': state.scale,
       'context': context,
     }
-    params, inputs = jax.tree.map(_to(trainer.compute_dtype), (params, inputs))
+    params, inputs = narrow((params, inputs))
     return objective.run(
       config,
       params,
@@ -192,8 +198,8 @@ def make_step(
       **known,
     )
 
-  def loss_fn(params: Any, batch: Any, state: DictionaryState) -> Any:
-    forward = forward_of(params, batch, state)
+  def planned(params: Any, batch: Any, state: DictionaryState, plan: Plan) -> Any:
+    forward = forward_of(params, batch, state, plan)
     total, parts = objective.total_loss(forward, terms)
     logged = {
       'loss': total,
@@ -207,6 +213,17 @@ def make_step(
       'least': _least(forward),
     }
     return total, {'logged': logged, 'seen': seen}
+
+  def after_counting(params: Any, batch: Any, state: DictionaryState) -> Any:
+    look = lambda params: counted.look_at(config, *narrow((params, batch[0])))
+    own = lambda known: dataclasses.replace(plan, known=known)
+    loss = lambda params, known: planned(params, batch, state, own(known))
+    return counted.cond_gradient(look, loss)(params)
+
+  def loss_fn(params: Any, batch: Any, state: DictionaryState) -> Any:
+    if counted.counts_first(config, terms, plan):
+      return after_counting(params, batch, state)
+    return planned(params, batch, state, plan)
 
   def step(state: DictionaryState, batch: Any) -> tuple[DictionaryState, dict]:
     inputs, targets, context = source(batch)

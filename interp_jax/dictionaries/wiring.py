@@ -14,11 +14,12 @@ are applied to, and how codes become outputs:
 S sources are layers or models. The last one is in `cross_layer.py`.
 """
 
+from collections.abc import Callable
 import dataclasses
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from interp_jax.dictionaries import kernels
 from interp_jax.dictionaries.activation import Plan
@@ -106,10 +107,27 @@ class _OneCode:
     x: Float[Array, 'B *in'],
     bias: Float[Array, '*C'],
     plan: Plan,
-  ) -> Float[Array, 'B *C']:
-    """The inputs times the encoder, and a bias."""
+  ) -> Codes:
+    """The inputs times the encoder, and a bias: `[B, *C]`.
+
+    Where the plan knows them as a list, that.
+    """
     rows, center = x.reshape(x.shape[0], -1), self.center(params)
-    return kernels.encode_all(rows, center, self.encoder(params), bias, plan.sparse)
+    given = (rows, center, self.encoder(params), bias)
+    if plan.known is not None:
+      return kernels.encode_known(*given, plan.known)
+    return kernels.encode_all(*given)
+
+  def look(
+    self,
+    params: Params,
+    x: Float[Array, 'B *in'],
+    bias: Float[Array, '*C'],
+    live: Callable[[Array], Array],
+  ) -> kernels.Known:
+    """`project`, and where it matters; see `kernels.look`."""
+    rows, center = x.reshape(x.shape[0], -1), self.center(params)
+    return kernels.look(rows, center, self.encoder(params), bias, live)
 
   def project_some(
     self, params: Params, x: Float[Array, 'B *in'], chosen: Int[Array, ' P']
@@ -118,7 +136,7 @@ class _OneCode:
     some = self.encoder(params)[:, chosen]
     rows, center = x.reshape(x.shape[0], -1), self.center(params)
     none = jnp.zeros(some.shape[1], some.dtype)
-    return kernels.encode_all(rows, center, some, none, sparse=False)
+    return kernels.encode_all(rows, center, some, none)
 
   def top(
     self,
@@ -172,7 +190,6 @@ class _OneCode:
     codes: Codes,
     batch: int,
     plan: Plan = Plan(),  # noqa: B008, it is frozen
-    needed: Bool[Array, 'B *C'] | None = None,
   ) -> Float[Array, 'B *out']:
     """The output of codes, without a skip connection.
 
@@ -181,12 +198,10 @@ class _OneCode:
       codes: Dense or sparse codes.
       batch: How many examples they are of.
       plan: How to compute.
-      needed: Where the gradient of dense codes is needed; None for where they are not
-        0.
     """
     W_dec = params['W_dec']
     flat = W_dec.reshape(W_dec.shape[0], -1)
-    out = decode_rows(codes, flat, batch, plan, needed)
+    out = decode_rows(codes, flat, batch, plan)
     return out.reshape(batch, *W_dec.shape[1:]) + params['b_dec']
 
   def linear_some(
@@ -225,7 +240,7 @@ class _OneCode:
 
 
 def decode_rows(
-  codes: Codes, W_dec: Float[Array, 'F O'], batch: int, plan: Plan, needed: Any
+  codes: Codes, W_dec: Float[Array, 'F O'], batch: int, plan: Plan
 ) -> Float[Array, 'B O']:
   """`codes W_dec` for any kind of codes of one layer."""
   if isinstance(codes, SparseCodes):
@@ -233,7 +248,7 @@ def decode_rows(
     return kernels.decode_topk(values, indices, W_dec, plan.impl, plan.mesh)
   if isinstance(codes, Pairs):
     return kernels.sparse_decode_pairs(codes, W_dec, batch)
-  return kernels.decode_all(codes, W_dec, needed, plan.sparse)
+  return codes @ W_dec
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,8 +80,10 @@ ARCHITECTURES = {
   'relu': Architecture(ReLU(), (L1(0.3, warmup=3),), trainer={'resample': RESAMPLE}),
   'relu_free': Architecture(ReLU(), (L1(0.3),), trainer={'unit_norm': False}),
   'gated': Architecture(Gated(), (L1(0.3), GateReconstruction())),
-  'jumprelu': Architecture(JumpReLU(), (L0(0.1), PreActivation(dead_after=BATCH))),
-  'jumprelu_tanh': Architecture(JumpReLU(to_input=True), (Tanh(0.1),)),
+  'jumprelu': Architecture(JumpReLU(), (L0(0.1),)),
+  'jumprelu_tanh': Architecture(
+    JumpReLU(to_input=True), (Tanh(0.1), PreActivation(dead_after=BATCH))
+  ),
   'topk': Architecture(TopK(3), (DEAD,)),
   'topk_by_norm': Architecture(
     TopK(3, by_norm=True), (DEAD,), trainer={'unit_norm': False}

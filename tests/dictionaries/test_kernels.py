@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,23 +101,33 @@ def test_batch_topk_and_its_gradients_equal_autodiff_of_plain_jnp(wide):
     assert_same(got, plain(K * B, whole_batch=True)(*arrays), 1e-12 if wide else 2e-4)
 
 
-@pytest.mark.parametrize('room', [1, 20])
-def test_products_with_few_and_with_many_active_codes_equal_plain_ones(room):
-  """Room for 20 codes a row is enough here, and for 1 is not."""
-
-  def encode(x, center, W_enc, b):
-    return (jax.nn.relu(kernels.encode_active(x, center, W_enc, b, room)),)
-
-  def decode(codes, W_dec):
-    return kernels.decode_active(codes, W_dec, codes != 0, room)
-
-  def plain_encode(x, center, W_enc, b):
-    return (jax.nn.relu((x - center) @ W_enc + b),)
-
+@pytest.mark.parametrize('listed', [False, True])
+def test_known_pre_activations_have_the_gradients_of_a_product(listed):
+  """Room for more than there are: what fills the list must change nothing."""
   with jax.enable_x64(True):
     arrays = make(np.float64)
-    active = jnp.mean(jnp.sum(plain_encode(*list(arrays.values())[:4])[0] > 0, -1))
-    assert 1 < active < 20
+    known = kernels.look(*list(arrays.values())[:4], lambda pre: pre > 0)
+    assert not known.few
+    known = dataclasses.replace(known, room=100)
+    assert known.few
+    assert int(jnp.sum(known.pre > 0)) < 100
+    known = known if listed else known.all_places()
+
+    def encode(x, center, W_enc, b):
+      pre = kernels.encode_known(x, center, W_enc, b, known)
+      if not listed:
+        return (jax.nn.relu(pre),)
+      return jax.nn.relu(pre.values), pre.rows, pre.features, pre.count
+
+    def decode(*codes_and_W_dec):
+      *codes, W_dec = codes_and_W_dec
+      if not listed:
+        return codes[0] @ W_dec
+      return kernels.sparse_decode_pairs(kernels.Pairs(*codes), W_dec, B)
+
+    def plain_encode(x, center, W_enc, b):
+      return (jax.nn.relu((x - center) @ W_enc + b),)
+
     got = scalar(encode, decode)(*arrays.values())
     expected = scalar(plain_encode, lambda z, W: z @ W)(*arrays.values())
     assert_same(got, expected, 1e-12)

@@ -11,10 +11,12 @@ from interp_jax.dictionaries import (
   BatchTopK,
   Plan,
   codes,
+  counted,
   init_state,
   initial,
   make_step,
 )
+from interp_jax.dictionaries.kernels import listed
 from interp_jax.dictionaries.step import _share, running_least
 from interp_jax.dictionaries.trainer import as_pair
 from tests.dictionaries.architectures import ARCHITECTURES
@@ -56,6 +58,31 @@ def test_sparse_kernels_make_the_step_of_dense_ones(name, quick_compile):
   assert_close(moments(dense), moments(sparse), rtol=1e-3, atol=1e-5)
   np.testing.assert_array_equal(dense.idle, sparse.idle)
   assert_close(dense.least, sparse.least, rtol=1e-5)
+
+
+COUNTED = [
+  name
+  for name, one in ARCHITECTURES.items()
+  if counted.counts_first(one.config, one.settings().objective, Plan('sparse'))
+]
+
+
+def test_steps_count_first_where_nothing_else_bounds_how_many_are_active():
+  assert {'relu', 'gated', 'jumprelu'} <= set(COUNTED)
+  # Its term counts features that are not active.
+  assert 'p_anneal' not in COUNTED
+  assert 'topk' not in COUNTED
+
+
+@pytest.mark.parametrize('name', slow_but(COUNTED, 'jumprelu'))
+def test_a_step_by_lists_is_that_on_all_features(name, quick_compile, monkeypatch):
+  monkeypatch.setattr(listed, 'room_of', lambda features: features)
+  architecture = ARCHITECTURES[name]
+  dense, logged = stepped(architecture, architecture.settings())
+  by_list, same = stepped(architecture, architecture.settings(), 'sparse')
+  assert_close(logged, same, rtol=1e-4, atol=1e-6)
+  assert_close(moments(dense), moments(by_list), rtol=1e-3, atol=1e-5)
+  np.testing.assert_array_equal(dense.idle, by_list.idle)
 
 
 @pytest.mark.parametrize(

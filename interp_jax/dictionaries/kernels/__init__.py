@@ -4,12 +4,6 @@ values, indices = encode_topk(x, b_dec, W_enc, b_enc, 32)  # [B, k] of F feature
 out = decode_topk(values, indices, W_dec)                  # [B, D]
 """
 
-from interp_jax.dictionaries.kernels.active import (
-  decode_active,
-  decode_all,
-  encode_active,
-  encode_all,
-)
 from interp_jax.dictionaries.kernels.batch_topk import (
   dense_encode_batch,
   dense_pairs,
@@ -23,6 +17,12 @@ from interp_jax.dictionaries.kernels.choice import (
 from interp_jax.dictionaries.kernels.largest import (
   select,
   select_by_index,
+)
+from interp_jax.dictionaries.kernels.listed import (
+  Known,
+  encode_all,
+  encode_known,
+  look,
 )
 from interp_jax.dictionaries.kernels.pairs import (
   Pairs,
@@ -47,20 +47,20 @@ from interp_jax.dictionaries.kernels.topk import (
 
 __all__ = [
   'IMPLS',
+  'Known',
   'Pairs',
   'batch_topk_mask',
   'borrow',
-  'decode_active',
-  'decode_all',
   'decode_topk',
   'dense_decode',
   'dense_encode',
   'dense_encode_batch',
   'dense_pairs',
-  'encode_active',
   'encode_all',
+  'encode_known',
   'encode_topk',
   'largest_of_batch',
+  'look',
   'resolve',
   'scatter_dense',
   'select',

@@ -4,6 +4,7 @@ Encode and decode as in `topk`, with lists of pairs in place of k codes a row.
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
 from typing import Any
 
@@ -54,12 +55,8 @@ def _encode_bwd(count: int, saved: tuple, cotangent: Pairs) -> tuple:
   del count
   x, center, W_enc, codes = saved
   d_values = jnp.where(codes.values > 0, cotangent.values, 0)
-  d_pre = Pairs(d_values, codes.rows, codes.features)
-  d_W = _add(W_enc.shape[1])(d_pre, x - center).T
-  d_b = jnp.zeros(W_enc.shape[1], d_values.dtype).at[codes.features].add(d_values)
-  # Never computed where x is data: jit removes it.
-  d_x = _decode(x.shape[0])(d_pre, W_enc.T)
-  return d_x, -(W_enc @ d_b), d_W, d_b
+  d_pre = dataclasses.replace(codes, values=d_values)
+  return sequential_vmap(lists.encoder_gradients)(x, center, W_enc, d_pre)
 
 
 sparse_encode_batch.defvjp(_encode_fwd, _encode_bwd)
@@ -95,9 +92,10 @@ def _decode_bwd(batch: int, saved: tuple, d_out: Array) -> tuple:
   del batch
   codes, W_dec = saved
   d_values = sequential_vmap(lists.pair_products)(d_out, codes, W_dec)
-  nothing = np.zeros(codes.rows.shape, jax.dtypes.float0)
   d_W = _add(W_dec.shape[0])(codes, d_out)
-  return Pairs(d_values, nothing, nothing), d_W
+  none = lambda a: np.zeros(jnp.shape(a), jax.dtypes.float0)
+  d_codes = jax.tree.map(none, codes)
+  return dataclasses.replace(d_codes, values=d_values), d_W
 
 
 sparse_decode_pairs.defvjp(_decode_fwd, _decode_bwd)

@@ -35,20 +35,23 @@ class Pairs:
     values: `[N]`; 0 where there are fewer than N.
     rows: `[N]` int32, which example.
     features: `[N]` int32, which feature.
+    count: How many there are, where that may be fewer than N: the rest is last, in rows
+      and in features. None for N.
   """
 
   values: Any
   rows: Any
   features: Any
+  count: Any = None
 
 
 def places(
-  words: UInt[Array, 'B W'], room: int
-) -> tuple[Int[Array, ' N'], Int[Array, ' N'], Bool[Array, ' N']]:
+  words: UInt[Array, 'B W'], room: int, features: int
+) -> tuple[Int[Array, ' N'], Int[Array, ' N'], Int[Array, '']]:
   """Where the first `room` set bits are.
 
   Returns:
-    Row, feature, and whether there are so many; row and feature are 0 where not.
+    Row and feature, and how many there are; the last row and feature behind these.
   """
   counts = count_bits(words)
   in_row = jnp.cumsum(counts, 1)
@@ -61,15 +64,21 @@ def places(
   exists = nth < ends[-1]
   row, column = jnp.divmod(word, words.shape[1])
   feature = column * WORD + bit
-  return jnp.where(exists, row, 0), jnp.where(exists, feature, 0), exists
+  last = (words.shape[0] - 1, features - 1)
+  row, feature = jnp.where(exists, row, last[0]), jnp.where(exists, feature, last[1])
+  return row, feature, jnp.minimum(ends[-1], room)
 
 
-def pairs_at(codes: Float[Array, 'B F'], words: UInt[Array, 'B W'], room: int) -> Pairs:
-  """The codes where bits are set, of which there must be at most `room`."""
-  row, feature, exists = places(words, room)
-  # Behind the last, rows must not fall again.
-  row = jnp.where(exists, row, codes.shape[0] - 1)
-  return Pairs(jnp.where(exists, codes[row, feature], 0), row, feature)
+def pairs_at(pre: Float[Array, 'B F'], words: UInt[Array, 'B W'], room: int) -> Pairs:
+  """The entries where bits are set, of which there must be at most `room`.
+
+  Behind them values are so low that no activation makes anything of them, but finite,
+  because a derivative of 0 times an infinity is not 0.
+  """
+  row, feature, count = places(words, room, pre.shape[1])
+  nothing = -jnp.sqrt(jnp.finfo(pre.dtype).max)
+  values = jnp.where(jnp.arange(room) < count, pre[row, feature], nothing)
+  return Pairs(values.astype(pre.dtype), row, feature, count)
 
 
 def kth_of_all(keys: Int[Array, '*shape'], k: int | Array, axes: Any = ()) -> Array:
@@ -118,7 +127,8 @@ def select_pairs(pre: Float[Array, 'B F'], count: int) -> Pairs:
 
 
 def _trim(pre: Array, count: int, words: Array, room: int) -> Pairs:
-  row, feature, exists = places(words, room)
+  row, feature, found = places(words, room, pre.shape[1])
+  exists = jnp.arange(room) < found
   keys = jnp.where(exists, ordered(pre[row, feature]), LOWEST)[None]
   kth = kth_of_all(keys, count)
   kept = first_largest(keys, kth[None, None], count)
@@ -129,7 +139,7 @@ def _trim(pre: Array, count: int, words: Array, room: int) -> Pairs:
 
 
 def _listed(pre: Array, words: Array, count: int) -> Pairs:
-  row, feature, _ = places(words, count)
+  row, feature, _ = places(words, count, pre.shape[1])
   return Pairs(pre[row, feature], row, feature)
 
 
@@ -169,23 +179,27 @@ def batch_topk_mask(
 
 def decode_pairs(pairs: Pairs, W_dec: Float[Array, 'F D'], batch: int) -> Array:
   """`z W_dec` of the codes z in the list, `[B, D]`."""
-  return linear.add_sorted(pairs.values, pairs.rows, pairs.features, W_dec, batch)
+  values, row, feature = pairs.values, pairs.rows, pairs.features
+  return linear.add_sorted(values, row, feature, W_dec, batch, pairs.count)
 
 
 def pair_products(
   vectors: Float[Array, 'B D'], pairs: Pairs, rows: Float[Array, 'F D']
 ) -> Float[Array, ' N']:
-  """`vectors[row] . rows[feature]` of each pair."""
+  """`vectors[row] . rows[feature]` of each pair; 0 behind the last."""
   count = pairs.rows.shape[0]
   size = min(linear.CHUNK, count)
   fill = -count % size
   row, feature = (jnp.pad(a, (0, fill)) for a in (pairs.rows, pairs.features))
 
-  def some(one: tuple[Array, Array]) -> Array:
-    return jnp.einsum('nd,nd->n', vectors[one[0]], rows[one[1]])
+  def some(i: Array, products: Array) -> Array:
+    own = lambda a: jax.lax.dynamic_slice_in_dim(a, i * size, size)
+    part = jnp.einsum('nd,nd->n', vectors[own(row)], rows[own(feature)])
+    return jax.lax.dynamic_update_slice_in_dim(products, part, i * size, 0)
 
-  products = jax.lax.map(some, (row.reshape(-1, size), feature.reshape(-1, size)))
-  return products.reshape(-1)[:count]
+  zeros = jnp.zeros(count + fill, jnp.result_type(vectors, rows))
+  used = count if pairs.count is None else pairs.count
+  return jax.lax.fori_loop(0, linear.chunks(used, size), some, zeros)[:count]
 
 
 def add_pairs(
@@ -194,4 +208,20 @@ def add_pairs(
   """`sum values * vectors[row]` over the pairs of each feature."""
   feature, pair = linear.by_feature(pairs.features, features)
   values, source = pairs.values[pair], pairs.rows[pair]
-  return linear.add_sorted(values, feature, source, vectors, features)
+  return linear.add_sorted(values, feature, source, vectors, features, pairs.count)
+
+
+def encoder_gradients(
+  x: Float[Array, 'B D'],
+  center: Float[Array, ' D'],
+  W_enc: Float[Array, 'D F'],
+  d_pre: Pairs,
+) -> tuple[Array, Array, Array, Array]:
+  """The gradients of x, centre, W_enc and bias, from those of listed pre-activations.
+
+  That of x is never computed where x is data: jit removes it.
+  """
+  features = W_enc.shape[1]
+  d_b = jnp.zeros(features, d_pre.values.dtype).at[d_pre.features].add(d_pre.values)
+  d_W = add_pairs(d_pre, x - center, features).T
+  return decode_pairs(d_pre, W_enc.T, x.shape[0]), -(W_enc @ d_b), d_W, d_b

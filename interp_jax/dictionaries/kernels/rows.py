@@ -8,6 +8,7 @@ matrix product that each replaces takes 90.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -87,8 +88,19 @@ def add_sorted(
   sources: Int[Array, ' N'],
   vectors: Float[Array, 'S D'],
   rows: int,
+  used: Any = None,
 ) -> Float[Array, 'R D']:
-  """`result[targets[n]] += weights[n] * vectors[sources[n]]`, for rising targets."""
+  """`result[targets[n]] += weights[n] * vectors[sources[n]]`, for rising targets.
+
+  Args:
+    weights: The weights.
+    targets: Rows of the result, rising.
+    sources: Rows of the vectors.
+    vectors: What is added.
+    rows: `R`.
+    used: How many of the first N to add, a traced number: time is spent on those only.
+      None for all.
+  """
   count = targets.shape[0]
   size = min(CHUNK, count)
   fill = -count % size
@@ -97,15 +109,19 @@ def add_sorted(
   targets = jnp.pad(targets, (0, fill), constant_values=rows - 1)
   sources = jnp.pad(sources, (0, fill))
 
-  def add(total: Array, one: tuple[Array, Array, Array]) -> tuple[Array, None]:
-    weight, target, source = one
-    given = weight[:, None] * vectors[source]
-    at = total.at[target]
-    return at.add(given, indices_are_sorted=True, mode='promise_in_bounds'), None
+  def add(i: Array, total: Array) -> Array:
+    own = lambda a: jax.lax.dynamic_slice_in_dim(a, i * size, size)
+    given = own(weights)[:, None] * vectors[own(sources)]
+    at = total.at[own(targets)]
+    return at.add(given, indices_are_sorted=True, mode='promise_in_bounds')
 
   zero = jnp.zeros((rows, vectors.shape[1]), jnp.result_type(weights, vectors))
-  split = lambda a: a.reshape(-1, size)
-  return jax.lax.scan(add, zero, (split(weights), split(targets), split(sources)))[0]
+  return jax.lax.fori_loop(0, chunks(count if used is None else used, size), add, zero)
+
+
+def chunks(count: Any, size: int) -> Any:
+  """How many chunks hold so many entries."""
+  return (count + size - 1) // size
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -54,6 +54,11 @@ class Lp(Term):
         'steps, and 0 <= last <= first.'
       )
 
+  @property
+  def of_all(self) -> bool:
+    """In the limit, p = 0, every feature counts: 0 to the power 0 is 1."""
+    return True
+
   def init_state(self) -> Any:
     zeros = jnp.zeros((2, self.window))
     return {'strength': jnp.ones(()), 'recent': zeros, 'seen': jnp.zeros((), jnp.int32)}

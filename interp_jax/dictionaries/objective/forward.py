@@ -119,10 +119,11 @@ def run(
   wiring = config.wiring
   encoded = config.activation.encode(wiring, params, inputs, plan)
   batch = inputs.shape[0]
-  outputs = wiring.decode(params, encoded.codes, batch, plan, encoded.needed)
+  outputs = wiring.decode(params, encoded.codes, batch, plan)
   outputs = outputs + wiring.skip(params, inputs)
   targets = inputs if targets is None else targets
-  plan = dataclasses.replace(plan, limit=None)  # Codes are made; static from here on.
+  # Codes are made; static from here on.
+  plan = dataclasses.replace(plan, limit=None, known=None)
   return Forward(
     config, params, inputs, targets, encoded, outputs, idle, step, plan=plan, **known
   )

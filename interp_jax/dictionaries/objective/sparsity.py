@@ -10,18 +10,13 @@ from jaxtyping import Array, Float
 from interp_jax.core import unknown
 from interp_jax.dictionaries import ste
 from interp_jax.dictionaries.activation import JumpReLU
+from interp_jax.dictionaries.codes import per_example, per_feature, values_of
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward
 from interp_jax.dictionaries.objective.term import Scalar, Term, ramp
 
 Fall = tuple[int, int] | None
 L0_SHAPES = ('linear', 'relative', 'quadratic')
-
-
-def _per_example(values: Array) -> Float[Array, ' B']:
-  """The sum over all features of an example, in float32 at least."""
-  dtype = jnp.promote_types(values.dtype, jnp.float32)
-  return jnp.sum(values.reshape(values.shape[0], -1), -1, dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +101,11 @@ class L0(Term):
   of_codes: bool = False
   name: ClassVar[str] = 'l0'
 
+  @property
+  def of_all(self) -> bool:
+    """The window around a code may hold 0, and then does so wherever there is none."""
+    return self.of_codes
+
   def check(self, config: DictionaryConfig) -> None:
     if self.shape not in L0_SHAPES:
       raise ValueError(unknown('shape of the l0 term', self.shape, L0_SHAPES))
@@ -124,10 +124,12 @@ class L0(Term):
   def __call__(self, forward: Forward) -> Float[Array, '']:
     activation = forward.config.activation
     assert isinstance(activation, JumpReLU)  # `check` saw to it.
-    z = forward.codes if self.of_codes else forward.encoded.pre
-    threshold = forward.params['threshold'].astype(z.dtype)
+    which = forward.codes if self.of_codes else forward.encoded.pre
+    z = values_of(which)
+    threshold = per_feature(which, forward.params['threshold']).astype(z.dtype)
     to_input = activation.to_input and not self.of_codes
-    count = _per_example(ste.step(z, threshold, activation.bandwidth, to_input))
+    above = ste.step(z, threshold, activation.bandwidth, to_input)
+    count = per_example(which, above, forward.batch)
     share = ramp(forward.step, self.warmup, self.fall)
     if self.shape == 'linear':
       value = jnp.mean(count)
@@ -155,6 +157,11 @@ class PreActivation(Term):
   dead_after: int = 100_000
   name: ClassVar[str] = 'pre_activation'
 
+  @property
+  def of_all(self) -> bool:
+    """It is about dead features."""
+    return True
+
   def check(self, config: DictionaryConfig) -> None:
     if not isinstance(config.activation, JumpReLU):
       raise ValueError(
@@ -168,4 +175,5 @@ class PreActivation(Term):
     below = jax.nn.relu(params['threshold'].astype(pre.dtype) - pre)
     dead = forward.idle > self.dead_after
     weights = dead * forward.config.wiring.norms(params)
-    return self.coefficient * jnp.mean(_per_example(below * weights))
+    total = per_example(pre, below * weights, forward.batch)
+    return self.coefficient * jnp.mean(total)

@@ -25,6 +25,11 @@ class Term:
 
   name: ClassVar[str]
 
+  @property
+  def of_all(self) -> bool:
+    """Whether features that are not active, and get no gradient, count as well."""
+    return False
+
   def __call__(self, forward: Forward) -> Float[Array, '']:
     """The term, with its coefficient."""
     raise NotImplementedError

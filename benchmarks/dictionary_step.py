@@ -16,8 +16,9 @@ Memory is the peak of a process that makes three steps of TopK, ours and SAELens
 in one of its own: all of it (`memory_ratio`), and what is above the imports
 (`memory_ratio_net`); ours also as the compiler plans it.
 
-Rates are those of the first steps of a long warm-up, so that nothing moves: ReLU and
-JumpReLU get a bias with which k features are active on average, as after training;
+Rates are those of the first steps of a long warm-up, so that nothing moves: ReLU,
+JumpReLU and gates get a bias with which k features are active on average, as after
+training;
 `--dense` leaves it at 0, as before. Nothing is dead.
 
 With `--sweep`, eight TopK dictionaries of a quarter of the features, as one step of a
@@ -54,7 +55,7 @@ FEATURES = flags.DEFINE_integer('features', 8192, 'Features of the dictionary.')
 BATCH = flags.DEFINE_integer('batch', 2048, 'Examples of a batch.')
 ACTIVE = flags.DEFINE_integer('k', 32, 'Active features of an example.')
 DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'Of compute.')
-DENSE = flags.DEFINE_bool('dense', False, 'ReLU and JumpReLU as before training.')
+DENSE = flags.DEFINE_bool('dense', False, 'ReLU, JumpReLU, gates as before training.')
 ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds, of which the best counts.')
 ONLY = flags.DEFINE_list('only', [], 'Architectures to measure; empty for all.')
 SWEEP = flags.DEFINE_bool('sweep', False, 'Measure a sweep of dictionaries, too.')
@@ -144,9 +145,9 @@ def ours(setting: Setting, name: str) -> Ours:
   rows = setting.rows()
   inputs = initial.measure(rows, 'zero', 'none')
   state = step.init_state(config, trainer, inputs)
-  if name in ('standard', 'jumprelu'):
-    b_enc = jnp.full_like(state.params['b_enc'], setting.bias())
-    params = state.params | {'b_enc': b_enc}
+  if name in BIASES:
+    bias = jnp.full_like(state.params[BIASES[name]], setting.bias())
+    params = state.params | {BIASES[name]: bias}
     state = dataclasses.replace(state, params=params)
   plan = Plan(kernels.resolve('auto'))
   update = jax.jit(step.make_step(config, trainer, plan), donate_argnums=0)
@@ -176,13 +177,15 @@ def sae_of(setting: Setting, name: str, device: str) -> Any:
     d_in=setting.width, d_sae=setting.features, device=device, **given
   )
   sae = getattr(sae_lens, f'{prefix}TrainingSAE')(config)
-  if name in ('standard', 'jumprelu'):
+  if name in BIASES:
     # Its encoder starts as a decoder of norm 0.1.
     with torch.no_grad():
-      sae.b_enc += 0.1 * setting.bias()
+      getattr(sae, BIASES[name]).add_(0.1 * setting.bias())
   return sae
 
 
+# What says how many features are active, where k does not; the names are SAELens's, too.
+BIASES = {'standard': 'b_enc', 'jumprelu': 'b_enc', 'gated': 'b_gate'}
 SAELENS = ('topk', 'batchtopk', 'matryoshka', 'standard', 'jumprelu', 'gated')
 
 

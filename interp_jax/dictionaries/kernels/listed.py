@@ -47,15 +47,17 @@ def encode_all(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Known:
-  """Pre-activations, and where they matter.
+  """Pre-activations but for the bias, and where they matter.
+
+  The bias is left to whoever reads them: added here it would take a pass over memory.
 
   Attributes:
-    pre: `[B, F]`.
+    product: `(x - center) W_enc`, `[B, F]`.
     words: `[B, W]` uint32, a bit for each place that matters; None for all places.
     room: The most places that a list has space for.
   """
 
-  pre: Any
+  product: Any
   words: Any
   room: int = dataclasses.field(metadata={'static': True})
 
@@ -90,8 +92,9 @@ def look(
     b: The bias of each feature.
     live: Pre-activations → where a code, or the gradient of one, is not 0.
   """
-  pre = encode_all(x, center, W_enc, b)
-  return Known(pre, words_of(live(pre)), room_of(pre.shape[1]) * pre.shape[0])
+  product = (x - center) @ W_enc
+  room = room_of(product.shape[1]) * product.shape[0]
+  return Known(product, words_of(live(product + b)), room)
 
 
 def encode_known(
@@ -115,19 +118,18 @@ def encode_known(
     there must be at most `known.room`.
   """
   if known.words is None:
-    return _all(x, center, W_enc, b, known.pre)
+    return _all(x, center, W_enc, b, known.product)
   return _listed(x, center, W_enc, b, known)
 
 
 @jax.custom_vjp
-def _all(x: Array, center: Array, W_enc: Array, b: Array, pre: Array) -> Array:
-  del x, center, W_enc, b
-  return pre
+def _all(x: Array, center: Array, W_enc: Array, b: Array, product: Array) -> Array:
+  del x, center, W_enc
+  return product + b
 
 
-def _all_fwd(x: Array, center: Array, W_enc: Array, b: Array, pre: Array) -> tuple:
-  del b
-  return pre, (x, center, W_enc)
+def _all_fwd(x: Array, center: Array, W_enc: Array, b: Array, product: Array) -> tuple:
+  return product + b, (x, center, W_enc)
 
 
 def _all_bwd(saved: tuple, d_pre: Array) -> tuple:
@@ -142,8 +144,9 @@ _all.defvjp(_all_fwd, _all_bwd)
 
 @jax.custom_vjp
 def _listed(x: Array, center: Array, W_enc: Array, b: Array, known: Known) -> Pairs:
-  del x, center, W_enc, b
-  return lists.pairs_at(known.pre, known.words, known.room)
+  del x, center, W_enc
+  pairs = lists.pairs_at(known.product, known.words, known.room)
+  return dataclasses.replace(pairs, values=pairs.values + b[pairs.features])
 
 
 def _listed_fwd(x: Array, center: Array, W_enc: Array, b: Array, known: Known) -> tuple:

@@ -184,7 +184,7 @@ def sae_of(setting: Setting, name: str, device: str) -> Any:
   return sae
 
 
-# What says how many features are active, where k does not; the names are SAELens's, too.
+# What says how many features are active, where k does not; SAELens has the same names.
 BIASES = {'standard': 'b_enc', 'jumprelu': 'b_enc', 'gated': 'b_gate'}
 SAELENS = ('topk', 'batchtopk', 'matryoshka', 'standard', 'jumprelu', 'gated')
 

@@ -18,12 +18,6 @@ Fall = tuple[int, int] | None
 L0_SHAPES = ('linear', 'relative', 'quadratic')
 
 
-def _per_example(values: Array) -> Float[Array, ' B']:
-  """The sum over all features of an example, in float32 at least."""
-  dtype = jnp.promote_types(values.dtype, jnp.float32)
-  return jnp.sum(values.reshape(values.shape[0], -1), -1, dtype=dtype)
-
-
 @dataclasses.dataclass(frozen=True)
 class L1(Term):
   """`coefficient * mean_b sum_f |codes_f| ||W_dec,f||`.
@@ -127,7 +121,8 @@ class L0(Term):
     z = forward.codes if self.of_codes else forward.encoded.pre
     threshold = forward.params['threshold'].astype(z.dtype)
     to_input = activation.to_input and not self.of_codes
-    count = _per_example(ste.step(z, threshold, activation.bandwidth, to_input))
+    over = ste.step(z, threshold, activation.bandwidth, to_input)
+    count = forward.per_example(over)
     share = ramp(forward.step, self.warmup, self.fall)
     if self.shape == 'linear':
       value = jnp.mean(count)
@@ -168,4 +163,4 @@ class PreActivation(Term):
     below = jax.nn.relu(params['threshold'].astype(pre.dtype) - pre)
     dead = forward.idle > self.dead_after
     weights = dead * forward.config.wiring.norms(params)
-    return self.coefficient * jnp.mean(_per_example(below * weights))
+    return self.coefficient * jnp.mean(forward.per_example(below * weights))

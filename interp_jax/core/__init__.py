@@ -3,7 +3,7 @@
 Everything else imports `core`; `core` imports nothing of ours.
 """
 
-from interp_jax.core.errors import unknown
+from interp_jax.core.errors import known, unknown
 from interp_jax.core.fields import Fields
 from interp_jax.core.protocol import Acts, Decomposable, Model, Parts, Tokens
 from interp_jax.core.sites import (
@@ -27,6 +27,7 @@ __all__ = [
   'Site',
   'Tokens',
   'get_site',
+  'known',
   'site_names',
   'site_shape',
   'site_table',

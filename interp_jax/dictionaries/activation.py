@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from interp_jax.core import unknown
+from interp_jax.core import known, unknown
 from interp_jax.dictionaries import kernels, ste
 from interp_jax.dictionaries.codes import (
   Codes,
@@ -107,13 +107,15 @@ class _Activation:
   def check(self, features: int) -> None:
     """Raises ValueError where the activation does not fit so many features."""
 
-  def scale(self, params: Params, factor: Any) -> Params:
-    """Parameters that give codes times a positive factor for inputs times it."""
-    return params | {'b_enc': params['b_enc'] * factor}
+  def scale_features(self, params: Params, factors: Any) -> Params:
+    """Biases and thresholds of pre-activations times positive factors.
 
-  def scale_features(self, params: Params, norms: Any) -> Params:
-    """Parameters that give each feature's codes times its factor."""
-    return params | {'b_enc': params['b_enc'] * norms}
+    Args:
+      params: The parameters.
+      factors: One for each feature, `[*C]`, or one for all; the codes are then times
+        these, too.
+    """
+    return params | {'b_enc': params['b_enc'] * factors}
 
   def bias(self, params: Params) -> Array:
     """What is added to `lin` before anything else."""
@@ -172,11 +174,8 @@ class Gated(_Activation):
   def init(self, shape: Shape) -> Params:
     return {name: jnp.zeros(shape) for name in ('b_gate', 'b_mag', 'r_mag')}
 
-  def scale(self, params: Params, factor: Any) -> Params:
-    return self.scale_features(params, factor)
-
-  def scale_features(self, params: Params, norms: Any) -> Params:
-    return params | {name: params[name] * norms for name in ('b_gate', 'b_mag')}
+  def scale_features(self, params: Params, factors: Any) -> Params:
+    return params | {name: params[name] * factors for name in ('b_gate', 'b_mag')}
 
   def bias(self, params: Params) -> Array:
     return jnp.zeros_like(params['b_gate'])
@@ -223,11 +222,8 @@ class JumpReLU(_Activation):
         f'{self.init_threshold} not negative.'
       )
 
-  def scale(self, params: Params, factor: Any) -> Params:
-    return self.scale_features(params, factor)
-
-  def scale_features(self, params: Params, norms: Any) -> Params:
-    return params | {name: params[name] * norms for name in ('b_enc', 'threshold')}
+  def scale_features(self, params: Params, factors: Any) -> Params:
+    return params | {name: params[name] * factors for name in ('b_enc', 'threshold')}
 
   def live(self, params: Params, pre: Array) -> Array:
     # Below the estimator's window nothing happens; above it there is a code.
@@ -414,8 +410,4 @@ def from_dict(data: Mapping[str, Any]) -> Activation:
   if name not in ACTIVATIONS:
     raise ValueError(unknown('activation', name, ACTIVATIONS))
   cls = ACTIVATIONS[name]
-  fields = [field.name for field in dataclasses.fields(cls)]
-  for key in given:
-    if key not in fields:
-      raise ValueError(unknown(f'attribute of activation {name!r}', key, fields))
-  return cls(**given)
+  return cls(**known(cls, given, f'attribute of activation {name!r}'))

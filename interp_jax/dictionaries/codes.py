@@ -25,7 +25,8 @@ class SparseCodes:
 
   Attributes:
     values: `[B, k]` (or `[B, L, k]`); 0 where fewer are active.
-    indices: The features, of the same shape, int32; no feature twice in an example.
+    indices: The features, of the same shape, int32. No feature twice in an example,
+      but with value 0: codes may be padded.
   """
 
   values: Any
@@ -42,11 +43,8 @@ def dense(codes: Codes, batch: int, features: int) -> Float[Array, 'B *C']:
   if not isinstance(codes, SparseCodes):
     return codes
   values, indices = codes.values, codes.indices
-  flat = values.reshape(-1, values.shape[-1])
-  rows = jnp.arange(flat.shape[0])[:, None]
-  zeros = jnp.zeros((flat.shape[0], features), values.dtype)
-  # Sparse codes may be padded, with value 0 at some feature: hence `add`.
-  out = zeros.at[rows, indices.reshape(flat.shape)].add(flat)
+  k = values.shape[-1]
+  out = kernels.scatter_dense(values.reshape(-1, k), indices.reshape(-1, k), features)
   return out.reshape(*values.shape[:-1], features)
 
 
@@ -94,8 +92,7 @@ def per_example(codes: Codes, values: Array, batch: int) -> Float[Array, ' B']:
   values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
   if isinstance(codes, Pairs):
     return jnp.zeros(batch, values.dtype).at[codes.rows].add(values)
-  dtype = jnp.promote_types(values.dtype, jnp.float32)
-  return jnp.sum(values.reshape(batch, -1), -1, dtype=dtype)
+  return jnp.sum(values.reshape(batch, -1), -1)
 
 
 def active(codes: Codes, batch: int) -> Float[Array, ' B']:

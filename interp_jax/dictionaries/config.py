@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
-from interp_jax.core import unknown
+from interp_jax.core import known, unknown
 from interp_jax.dictionaries import activation as activations
 from interp_jax.dictionaries import wirings
 from interp_jax.dictionaries.activation import Activation, TopK
@@ -110,11 +110,7 @@ class DictionaryConfig:
     Raises:
       ValueError: if a field is unknown or a value is not allowed.
     """
-    fields = [field.name for field in dataclasses.fields(cls)]
-    for name in data:
-      if name not in fields:
-        raise ValueError(unknown('field of a dictionary config', name, fields))
-    given = dict(data)
+    given = known(cls, data, 'field of a dictionary config')
     if isinstance(given.get('activation'), Mapping):
       given['activation'] = activations.from_dict(given['activation'])
     if isinstance(given.get('wiring'), Mapping | str):

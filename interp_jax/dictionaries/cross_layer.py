@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from interp_jax.dictionaries import kernels
 from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.codes import Codes, SparseCodes
-from interp_jax.dictionaries.wiring import decode_rows, row_norms
+from interp_jax.dictionaries.wiring import compared, decode_rows, row_norms
 
 Params = dict[str, Any]
 Shape = tuple[int, ...]
@@ -100,18 +100,17 @@ class CrossLayerTranscoder:
     norms: Float[Array, 'L F'] | None = None,
   ) -> SparseCodes:
     """The k largest pre-activations of each layer, rectified; see `wiring`."""
-    b_enc = params['b_enc']
-    factors = jnp.ones_like(b_enc) if norms is None else norms
     none = jnp.zeros(x.shape[-1], x.dtype)
 
-    def one(layer: tuple[Array, ...]) -> tuple[Array, Array]:
+    def one(layer: tuple[Array, Array, Array, Array | None]) -> tuple[Array, Array]:
       x, W_enc, b_enc, factor = layer
-      scaled = (W_enc * factor, b_enc * factor)
-      rows = kernels.encode_topk(x, none, *scaled, k, plan.impl, plan.mesh)
-      return rows[0] / factor[rows[1]], rows[1]
+      W_enc, bias = compared(W_enc, b_enc, factor)
+      rows = kernels.encode_topk(x, none, W_enc, bias, k, plan.impl, plan.mesh)
+      values, indices = rows
+      return (values if factor is None else values / factor[indices]), indices
 
     # One layer after the other: on CPUs a mapped scatter is slower than a plain one.
-    layers = (x.swapaxes(0, 1), params['W_enc'], b_enc, factors)
+    layers = (x.swapaxes(0, 1), params['W_enc'], params['b_enc'], norms)
     values, indices = jax.lax.map(one, layers)
     return SparseCodes(values.swapaxes(0, 1), indices.swapaxes(0, 1))
 

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
+from interp_jax.dictionaries import kernels
 from interp_jax.dictionaries.orthogonal_pursuit import products, pursue_orthogonally
 from interp_jax.edits import register_callable
 
@@ -177,8 +178,7 @@ class MatchingPursuit:
     values, indices = self.encode_sparse(x)
     features, k = self._arrays['W_dec'].shape[0], values.shape[-1]
     values, indices = values.reshape(-1, k), indices.reshape(-1, k)
-    zeros = jnp.zeros((len(values), features), values.dtype)
-    codes = zeros.at[jnp.arange(len(values))[:, None], indices].add(values)
+    codes = kernels.scatter_dense(values, indices, features)
     return codes.reshape(*x.shape[:-1], features)
 
   def encode_sparse(

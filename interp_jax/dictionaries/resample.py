@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 import optax
 
 from interp_jax.dictionaries.config import DictionaryConfig
+from interp_jax.dictionaries.constraint import unit_rows
 
 Params = dict[str, Any]
 
@@ -116,11 +117,11 @@ def fresh_params(
   W_dec, b_dec = params['W_dec'], params['b_dec']
   output = targets if settings.raw else targets - b_dec
   fresh = config.activation.init(config.code_shape)
-  fresh['W_dec'] = _unit(output) * _mean_norm(W_dec, alive)
+  fresh['W_dec'] = unit_rows(output) * _mean_norm(W_dec, alive)
   if 'W_enc' in params:
     columns = jnp.moveaxis(params['W_enc'], -1, 0)
     centre = b_dec if config.wiring.reconstructs else 0
-    rows = inputs if settings.raw else _unit(inputs - centre)
+    rows = inputs if settings.raw else unit_rows(inputs - centre)
     rows = rows * settings.factor * _mean_norm(columns, alive)
     fresh['W_enc'] = jnp.moveaxis(rows, 0, -1)
   return fresh
@@ -128,11 +129,6 @@ def fresh_params(
 
 def _norms(rows: Array) -> Array:
   return jnp.linalg.norm(rows.reshape(rows.shape[0], -1), axis=-1)
-
-
-def _unit(rows: Array) -> Array:
-  shape = (-1,) + (1,) * (rows.ndim - 1)
-  return rows / jnp.maximum(_norms(rows), 1e-12).reshape(shape)
 
 
 def _mean_norm(rows: Array, alive: Array) -> Array:

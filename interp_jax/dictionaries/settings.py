@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
-from interp_jax.core import unknown
+from interp_jax.core import known
 from interp_jax.dictionaries import objective
 from interp_jax.dictionaries.initial import Init
 from interp_jax.dictionaries.resample import Resample
@@ -95,12 +95,12 @@ class TrainerConfig:
     Raises:
       ValueError: if a field is unknown.
     """
-    given = _known(cls, data, 'field of a trainer config')
+    given = known(cls, data, 'field of a trainer config')
     if isinstance(given.get('terms'), Mapping):
       given['terms'] = objective.terms_from_dict(given['terms'])
     for name, part in (('init', Init), ('resample', Resample)):
       if isinstance(given.get(name), Mapping):
-        given[name] = part(**_known(part, given[name], f'field of {name}'))
+        given[name] = part(**known(part, given[name], f'field of {name}'))
     return cls(**given)
 
   @property
@@ -108,12 +108,3 @@ class TrainerConfig:
     """What the result depends on, for JSON: a resumed run must have the same."""
     free = ('log_every', 'eval_every', 'checkpoint_every', 'impl')
     return {key: value for key, value in self.to_dict().items() if key not in free}
-
-
-def _known(cls: Any, data: Mapping[str, Any], kind: str) -> dict[str, Any]:
-  """The data, if the dataclass has all these fields."""
-  fields = [field.name for field in dataclasses.fields(cls)]
-  for name in data:
-    if name not in fields:
-      raise ValueError(unknown(kind, name, fields))
-  return dict(data)

@@ -66,7 +66,8 @@ def make_optimizer(
     _share(config.decay, config.steps),
   )
   peak = config.learning_rate if rate is None else rate
-  schedule = lambda count: peak * shape(count)
+  # As a float of the default width: int32 divided by a number is float32 always.
+  schedule = lambda count: peak * shape(jnp.asarray(count, float))
   if config.optimizer == 'adam':
     update = optax.adam(schedule, config.b1, config.b2, config.eps)
   else:

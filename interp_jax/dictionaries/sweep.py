@@ -9,7 +9,7 @@ batch goes to all of them:
     result.dictionaries[3], result.metrics[3]
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import itertools
@@ -245,13 +245,14 @@ def train_sweep(
     layout = NamedSharding(mesh, P(MODEL))
     state = jax.device_put(state, layout)
   step = make_sweep_step(config, trainer, values, plan, over)
+  evaluate = _evaluator(configs, held_out)
   result = training.fit(
     state,
     training.compile_step(step, mesh, layout),
     batches,
     trainer_lib.loop_config(trainer),
     workdir,
-    evaluate=_evaluator(configs, held_out),
+    evaluate=evaluate,
     place=functools.partial(training.place_batch, mesh=mesh),
     notes={
       'dictionary': config.to_dict(),
@@ -262,14 +263,14 @@ def train_sweep(
     progress=progress,
   )
   trained = tuple(_exported(configs, result.state))
-  scores: tuple[dict[str, Any], ...] = ()
-  if held_out is not None:
-    scores = tuple(trainer_lib.score(one, held_out) for one in trained)
+  scores = result.evaluation
+  if scores is None:
+    scores = {} if evaluate is None else evaluate(result.state)
   return SweepOfDictionaries(
     tuple(dict(member) for member in members),
     trained,
     result.state,
-    scores,
+    tuple(_by_member(scores)),
     result.finished,
     result.seconds,
   )
@@ -308,6 +309,12 @@ def _exported(
   """The dictionary of each member."""
   member = lambda i: jax.tree.map(lambda leaf: leaf[i], states)
   return [export(config, member(i)) for i, config in enumerate(configs)]
+
+
+def _by_member(scores: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+  """The metrics of each member, from the members' values of each metric."""
+  for values in zip(*scores.values(), strict=True):
+    yield dict(zip(scores, values, strict=True))
 
 
 def _evaluator(configs: Sequence[DictionaryConfig], held_out: Any) -> Any:

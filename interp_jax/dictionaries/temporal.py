@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from interp_jax.core import unknown
+from interp_jax.dictionaries import kernels
 from interp_jax.dictionaries.normalize import NORMALIZATIONS, Normalized, normalized
 from interp_jax.edits import register_callable
 
@@ -157,8 +158,7 @@ def _largest(codes: Float[Array, '*batch F'], k: int) -> Float[Array, '*batch F'
   """The k largest codes of each position."""
   flat = codes.reshape(-1, codes.shape[-1])
   values, indices = jax.lax.top_k(flat, k)
-  rows = jnp.arange(len(flat))[:, None]
-  return jnp.zeros_like(flat).at[rows, indices].set(values).reshape(codes.shape)
+  return kernels.scatter_dense(values, indices, flat.shape[1]).reshape(codes.shape)
 
 
 # So that edits that splice one can be written to a file.

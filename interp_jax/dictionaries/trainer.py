@@ -156,7 +156,9 @@ def result_of(
 ) -> TrainResult:
   """What a run ended with."""
   dictionary = whole(export(config, fitted.state), mesh)
-  scores = {} if held_out is None else score(dictionary, held_out)
+  scores = fitted.evaluation
+  if scores is None:
+    scores = {} if held_out is None else score(dictionary, held_out)
   return TrainResult(dictionary, fitted.state, scores, fitted.finished, fitted.seconds)
 
 

@@ -91,15 +91,7 @@ class _OneCode:
 
   def center(self, params: Params) -> Float[Array, ' I']:
     """What is subtracted from inputs."""
-    b_dec = params['b_dec'].reshape(-1)
-    if self.subtracts_b_dec:
-      return b_dec
-    return jnp.zeros(self.encoder(params).shape[0], b_dec.dtype)
-
-  @property
-  def subtracts_b_dec(self) -> bool:
-    """Whether the encoder reads `x - b_dec`."""
-    return False
+    return jnp.zeros(self.encoder(params).shape[0], params['b_dec'].dtype)
 
   def project(
     self,
@@ -157,7 +149,7 @@ class _OneCode:
         constant.
     """
     rows, center = x.reshape(x.shape[0], -1), self.center(params)
-    W_enc, bias = self._compared(params, norms)
+    W_enc, bias = compared(self.encoder(params), params['b_enc'], norms)
     top = kernels.encode_topk
     values, indices = top(rows, center, W_enc, bias, k, plan.impl, plan.mesh)
     values = values if norms is None else values / norms[indices]
@@ -172,17 +164,12 @@ class _OneCode:
   ) -> Pairs:
     """The `count` largest pre-activations of a whole batch, rectified; as `top`."""
     rows, center = x.reshape(x.shape[0], -1), self.center(params)
-    W_enc, bias = self._compared(params, norms)
+    W_enc, bias = compared(self.encoder(params), params['b_enc'], norms)
     codes = kernels.sparse_encode_batch(rows, center, W_enc, bias, count)
     if norms is None:
       return codes
     values = codes.values / norms[codes.features]
     return dataclasses.replace(codes, values=values)
-
-  def _compared(self, params: Params, norms: Array | None) -> tuple[Array, Array]:
-    """Encoder and bias of the pre-activations that are compared."""
-    W_enc, bias = self.encoder(params), params['b_enc']
-    return (W_enc, bias) if norms is None else (W_enc * norms, bias * norms)
 
   def decode(
     self,
@@ -231,12 +218,18 @@ class _OneCode:
     and thresholds have them too.
     """
     ratio = scale['inputs'] / scale['outputs']
-    params = activation.scale(params, 1 / scale['outputs'].reshape(()))
-    params = params | {
+    params = activation.scale_features(params, 1 / scale['outputs'].reshape(()))
+    return params | {
       'W_enc': params['W_enc'] * ratio.reshape(()),
       'b_dec': params['b_dec'] / scale['outputs'],
     }
-    return params
+
+
+def compared(
+  W_enc: Float[Array, 'I F'], bias: Float[Array, ' F'], norms: Float[Array, ' F'] | None
+) -> tuple[Float[Array, 'I F'], Float[Array, ' F']]:
+  """Encoder and bias of the pre-activations that are compared: times the norms."""
+  return (W_enc, bias) if norms is None else (W_enc * norms, bias * norms)
 
 
 def decode_rows(
@@ -270,10 +263,6 @@ class Autoencoder(_OneCode):
   tied: bool = False
   name: ClassVar[str] = 'autoencoder'
 
-  @property
-  def subtracts_b_dec(self) -> bool:
-    return self.subtract_b_dec
-
   def shapes(self, width: int, features: int) -> Shapes:
     shapes = super().shapes(width, features)
     if self.tied:
@@ -283,8 +272,11 @@ class Autoencoder(_OneCode):
   def encoder(self, params: Params) -> Float[Array, 'D F']:
     return params['W_dec'].T if self.tied else params['W_enc']
 
+  def center(self, params: Params) -> Float[Array, ' D']:
+    return params['b_dec'] if self.subtract_b_dec else super().center(params)
+
   def fold_scale(self, params: Params, activation: Any, scale: Any) -> Params:
-    params = activation.scale(params, 1 / scale['outputs'].reshape(()))
+    params = activation.scale_features(params, 1 / scale['outputs'].reshape(()))
     return params | {'b_dec': params['b_dec'] / scale['outputs']}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
-from interp_jax.core import unknown
+from interp_jax.core import known, unknown
 from interp_jax.dictionaries.cross_layer import CrossLayerTranscoder
 from interp_jax.dictionaries.wiring import Autoencoder, Crosscoder, Transcoder
 
@@ -29,8 +29,5 @@ def from_dict(data: Mapping[str, Any] | str) -> Wiring:
   name = given.pop('name', None)
   if name not in WIRINGS:
     raise ValueError(unknown('wiring', name, WIRINGS))
-  fields = [field.name for field in dataclasses.fields(WIRINGS[name])]
-  for key in given:
-    if key not in fields:
-      raise ValueError(unknown(f'attribute of wiring {name!r}', key, fields))
-  return WIRINGS[name](**given)
+  cls = WIRINGS[name]
+  return cls(**known(cls, given, f'attribute of wiring {name!r}'))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
-from interp_jax.core import unknown
+from interp_jax.core import known, unknown
 from interp_jax.models.rotary import RotaryScaling
 
 NORMS = ('layernorm', 'rmsnorm', 'none')
@@ -168,11 +168,7 @@ class TransformerConfig:
     Raises:
       ValueError: if a field is unknown or its value makes no sense.
     """
-    names = [f.name for f in dataclasses.fields(cls)]
-    for name in fields:
-      if name not in names:
-        raise ValueError(unknown('field of TransformerConfig', name, names))
-    given = dict(fields)
+    given = known(cls, fields, 'field of TransformerConfig')
     scaling = given.get('rotary_scaling')
     if isinstance(scaling, Sequence):
       given['rotary_scaling'] = tuple(map(RotaryScaling.from_dict, scaling))

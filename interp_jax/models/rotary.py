@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from interp_jax.core import unknown
+from interp_jax.core import known, unknown
 
 SCALINGS = ('linear', 'dynamic', 'llama3', 'yarn', 'longrope')
 
@@ -73,11 +73,7 @@ class RotaryScaling:
     """From JSON's dict; a scaling, or None for none, is returned as it is."""
     if not isinstance(fields, Mapping):
       return fields
-    names = [f.name for f in dataclasses.fields(cls)]
-    for name in fields:
-      if name not in names:
-        raise ValueError(unknown('field of RotaryScaling', name, names))
-    given = dict(fields)
+    given = known(cls, fields, 'field of RotaryScaling')
     for name in ('short_factor', 'long_factor'):
       given[name] = tuple(given.get(name, ()))
     return cls(**given)

@@ -75,12 +75,15 @@ class FitResult:
     step: updates made, over all resumptions.
     finished: whether the run reached its last step (else a signal ended it).
     seconds: time that the run took, over all resumptions.
+    evaluation: what `evaluate` gave for this state; None if this call did not evaluate
+      it: it was stopped between evaluations, or the run was at its end before.
   """
 
   state: Any
   step: int
   finished: bool
   seconds: float
+  evaluation: dict[str, Any] | None = None
 
 
 def fit(
@@ -200,7 +203,7 @@ class _Run:
     self.window_started = time.monotonic()
     # The clock of the log goes on where an earlier part of the run left it.
     self.started = self.window_started - self.log.last.get('seconds', 0.0)
-    step, stopped = start, False
+    step, stopped, evaluation = start, False, None
     while step < self.config.steps and not stopped:
       state, metrics = self.step_fn(state, self.place(next(self.batches)))
       step += 1
@@ -211,12 +214,14 @@ class _Run:
       stopped = not last and self.interrupted.agreed(log_now)
       if log_now or stopped:
         self._write_log(step)
+      evaluation = None
       if last or _due(step, self.config.eval_every):
-        self._write_evaluation(step, state)
+        evaluation = self._evaluation(step, state)
       if last or stopped or _due(step, self.config.checkpoint_every):
         self._save(step, state)
     seconds = time.monotonic() - self.started
-    return FitResult(state, step, step >= self.config.steps, seconds)
+    finished = step >= self.config.steps
+    return FitResult(state, step, finished, seconds, evaluation)
 
   def _write_log(self, step: int) -> None:
     steps = len(self.window)
@@ -229,14 +234,16 @@ class _Run:
     shown = {k: _shown(means[k]) for k in self.config.show if k in means}
     self.bar.set_postfix(shown | {f'{self.config.unit}/s': f'{rate:,.0f}'})
 
-  def _write_evaluation(self, step: int, state: Any) -> None:
+  def _evaluation(self, step: int, state: Any) -> dict[str, Any] | None:
+    """What `evaluate` gives, written to the log."""
     if self.evaluate is None:
-      return
+      return None
     started = time.monotonic()
-    values = self.evaluate(state)
+    values = dict(self.evaluate(state))
     elapsed = time.monotonic() - started
     self.window_started += elapsed  # The training rate is of training.
-    self._record(step, 'eval', dict(values) | {'eval_seconds': elapsed})
+    self._record(step, 'eval', values | {'eval_seconds': elapsed})
+    return values
 
   def _record(self, step: int, kind: str, values: dict[str, Any]) -> None:
     for sink in (self.log, *self.sinks):

@@ -18,6 +18,7 @@ from interp_jax.dictionaries import (
   initial,
 )
 from interp_jax.dictionaries import step as step_lib
+from interp_jax.dictionaries import trainer as trainer_lib
 from interp_jax.sharding import make_mesh, shardings
 from tests.dictionaries.architectures import ARCHITECTURES
 from tests.dictionaries.planted import (
@@ -192,17 +193,26 @@ def test_idle_never_overflows():
   assert counted[1] == 0
 
 
-def test_training_on_a_store_equals_its_log_and_learns(planted, tmp_path):
+def test_training_on_a_store_equals_its_log_and_learns(planted, tmp_path, monkeypatch):
+  score, scored = trainer_lib.score, []
+  counted = lambda *args: scored.append(args) or score(*args)
+  monkeypatch.setattr(trainer_lib, 'score', counted)
   reader = write_store(tmp_path / 'store', planted.rows[:2000])
   settings = small_trainer(steps=60, eval_every=30)
-  result = dictionaries.train_on_store(
-    small_config(),
-    settings,
-    reader,
-    tmp_path / 'run',
-    held_out=planted.rows[2000:2500],
-    progress=False,
-  )
+
+  def train():
+    return dictionaries.train_on_store(
+      small_config(),
+      settings,
+      reader,
+      tmp_path / 'run',
+      held_out=planted.rows[2000:2500],
+      progress=False,
+    )
+
+  result = train()
+  assert len(scored) == 2  # The last evaluation is the result's.
+  assert train().metrics == result.metrics
   log = tmp_path / 'run' / 'metrics.jsonl'
   evaluations = training.read_metrics(log, 'eval')
   assert [record['step'] for record in evaluations] == [30, 60]

@@ -63,18 +63,20 @@ GATED = LINEAR | {
 PLAIN = {name: (name, False) for name in ('W_enc', 'W_dec', 'b_enc', 'b_dec')}
 SPARSITY = {'sparsity_warmup': 40}
 THEIR_SPARSITY = {'sparsity_warmup_steps': 40}
+# Below p = 1 the penalty's gradient has no bound at small codes. Runs that agree to
+# 1e-16 while p is 1 are 1e-13 apart when it is 0.8, and part before it is 0.5.
 ANNEAL = {
   'anneal_start': 60,
   'anneal_end': 160,
   'updates': 5,
-  'last': 0.5,
+  'last': 0.8,
   'penalty': 0.2,
 } | SPARSITY
 THEIR_ANNEAL = {
   'anneal_start': 60,
   'anneal_end': 160,
   'n_sparsity_updates': 5,
-  'p_end': 0.5,
+  'p_end': 0.8,
   'initial_sparsity_penalty': 0.2,
 } | THEIR_SPARSITY
 
@@ -176,7 +178,7 @@ def test_the_loss_and_the_gradients_are_the_librarys(case):
     named = dict(their.ae.named_parameters())
     for name, (theirs, flip) in CASES[case][3].items():
       named[theirs].data = torch.tensor(params[name].T if flip else params[name])
-    their.p = 0.5  # Where annealing ends.
+    their.p = 0.8  # Where annealing ends.
     if hasattr(their, 'num_tokens_since_fired'):
       their.num_tokens_since_fired[torch.tensor(DEAD)] = 10**9
     loss = their.loss(torch.tensor(batch), step=STEPS)
@@ -217,8 +219,8 @@ def test_200_steps_stay_together(case):
     l0 = (codes != 0).double().sum(-1).mean().item()
   state = common.train(config, trainer, params, data)
   theirs = Outcome(common.fvu(out.numpy(), held_out), l0)
-  # Towards p = 0 the penalty's gradient has no bound, and rounding grows: 1.2 % seen.
-  rtol = 0.02 if case == 'p_anneal' else 0.01
+  # Which features are selected is decided by the last bits now and then.
+  rtol = 0.01 if 'k' in CASES[case][0] else 1e-6
   common.assert_stayed_together(common.outcome(config, state, held_out), theirs, rtol)
   if trainer.unit_norm:
     norms = np.linalg.norm(state.params['W_dec'], axis=1)
@@ -227,7 +229,7 @@ def test_200_steps_stay_together(case):
     np.testing.assert_allclose(state.least, float(their.ae.threshold), rtol=0.01)
   if 'anneal' in case:
     strength = CASES[case][0]['penalty'] * float(state.terms['lp']['strength'])
-    np.testing.assert_allclose(strength, their.sparsity_coeff, rtol=0.01)
+    np.testing.assert_allclose(strength, their.sparsity_coeff, rtol=rtol)
 
 
 def test_a_resampled_feature_starts_as_the_librarys_does(monkeypatch):

@@ -187,9 +187,13 @@ def test_the_log_has_the_mean_of_the_steps_and_a_clock_that_goes_on(whole, tmp_p
 
 
 def test_evaluations_come_at_their_interval_and_at_the_end(tmp_path):
-  run(tmp_path, steps=5, eval_every=2, evaluate=lambda state: {'x': int(state.step)})
+  evaluate = lambda state: {'x': int(state.step)}
+  result = run(tmp_path, steps=5, eval_every=2, evaluate=evaluate)
+  assert result.evaluation == {'x': 5}
   records = training.read_metrics(tmp_path / 'metrics.jsonl', 'eval')
   assert [(r['step'], r['x']) for r in records] == [(2, 2), (4, 4), (5, 5)]
+  again = run(tmp_path, steps=5, eval_every=2, evaluate=evaluate)
+  assert again.evaluation is None  # The run was at its end.
 
 
 def test_every_line_of_the_log_is_one_json_object(whole):

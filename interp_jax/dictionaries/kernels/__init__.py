@@ -30,7 +30,7 @@ from interp_jax.dictionaries.kernels.pairs import (
   select_pairs,
 )
 from interp_jax.dictionaries.kernels.rows import (
-  borrow,
+  scatter_dense,
 )
 from interp_jax.dictionaries.kernels.sharded import (
   largest_of_batch,
@@ -40,7 +40,6 @@ from interp_jax.dictionaries.kernels.topk import (
   dense_decode,
   dense_encode,
   encode_topk,
-  scatter_dense,
   sparse_decode,
   sparse_encode,
 )
@@ -50,7 +49,6 @@ __all__ = [
   'Known',
   'Pairs',
   'batch_topk_mask',
-  'borrow',
   'decode_topk',
   'dense_decode',
   'dense_encode',

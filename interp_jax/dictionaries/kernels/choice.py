@@ -15,17 +15,14 @@ IMPLS = ('auto', 'sparse', 'dense')
 WINS = {'cpu': 'sparse', 'gpu': 'dense', 'tpu': 'dense'}
 
 
-def resolve(impl: str, devices: int = 1) -> str:
+def resolve(impl: str) -> str:
   """Which implementation a name stands for.
 
   Args:
     impl: `'auto'`, `'sparse'` or `'dense'`.
-    devices: Over how many devices the arrays are spread without `shard_map`.
 
   Returns:
-    `'sparse'` or `'dense'`. Auto is the entry of the backend in `WINS` on one device.
-    On several it is dense: left to XLA, a scatter-add into a sharded `W_enc` would
-    communicate once per active feature. `sharded` keeps it local instead.
+    `'sparse'` or `'dense'`; auto is the entry of the backend in `WINS`.
 
   Raises:
     ValueError: if there is no such implementation.
@@ -34,4 +31,4 @@ def resolve(impl: str, devices: int = 1) -> str:
     raise ValueError(unknown('implementation', impl, IMPLS))
   if impl != 'auto':
     return impl
-  return WINS.get(jax.default_backend(), 'dense') if devices == 1 else 'dense'
+  return WINS.get(jax.default_backend(), 'dense')

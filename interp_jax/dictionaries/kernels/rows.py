@@ -7,15 +7,25 @@ two of them unsorted 42, because they push each other out of the cache, sorted 1
 matrix product that each replaces takes 90.
 """
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-import numpy as np
 
 CHUNK = 2048  # Rows that are gathered at once.
+
+
+def scatter_dense(
+  values: Float[Array, 'B k'], indices: Int[Array, 'B k'], features: int
+) -> Float[Array, 'B F']:
+  """Dense codes: of each row, `values` at `indices` and zeros elsewhere.
+
+  Values at the same index are added, so that codes may be padded with zeros at any.
+  """
+  at = jnp.arange(values.shape[0])[:, None]
+  zeros = jnp.zeros((values.shape[0], features), values.dtype)
+  return zeros.at[at, indices].add(values)
 
 
 def weighted_rows(
@@ -122,35 +132,3 @@ def add_sorted(
 def chunks(count: Any, size: int) -> Any:
   """How many chunks hold so many entries."""
   return (count + size - 1) // size
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def borrow(
-  matrix: Float[Array, 'N M'], chosen: Int[Array, ' P'], axis: int = 0
-) -> tuple[Float[Array, 'N M'], Array]:
-  """The matrix, and some of its rows (or columns) to be used beside it.
-
-  Taken by plain indexing, the gradient of a few rows is a matrix of zeros with a few
-  rows in it, which is added to that of the matrix: two passes over memory. Here the
-  few are added into the gradient of the matrix where it is.
-
-  Args:
-    matrix: The matrix; whoever uses all of it must use the one that is returned.
-    chosen: Which to take, each once.
-    axis: 0 for rows, 1 for columns.
-  """
-  return matrix, jnp.take(matrix, chosen, axis, mode='clip')
-
-
-def _borrow_fwd(matrix: Array, chosen: Array, axis: int) -> tuple:
-  return borrow(matrix, chosen, axis), chosen
-
-
-def _borrow_bwd(axis: int, chosen: Array, cotangents: tuple) -> tuple:
-  whole, few = cotangents
-  at = whole.at[chosen] if axis == 0 else whole.at[:, chosen]
-  nothing = np.zeros(chosen.shape, jax.dtypes.float0)
-  return at.add(few, unique_indices=True), nothing
-
-
-borrow.defvjp(_borrow_fwd, _borrow_bwd)

@@ -87,20 +87,13 @@ def _add(
   """`sum values * vectors` for each feature, values outside of it being 0."""
   if impl == 'sparse':
     return rows.add_to_rows(values, indices, vectors, features)
-  return _dense(values, indices, features).T @ vectors
-
-
-def _dense(values: Array, indices: Array, features: int) -> Array:
-  at = jnp.arange(values.shape[0])[:, None]
-  return (
-    jnp.zeros((values.shape[0], features), values.dtype).at[at, indices].add(values)
-  )
+  return rows.scatter_dense(values, indices, features).T @ vectors
 
 
 def _sum_rows(values: Array, indices: Array, matrix: Array, impl: str) -> Array:
   if impl == 'sparse':
     return rows.weighted_rows(values, indices, matrix)
-  return _dense(values, indices, matrix.shape[0]) @ matrix
+  return rows.scatter_dense(values, indices, matrix.shape[0]) @ matrix
 
 
 def _encode_fwd(

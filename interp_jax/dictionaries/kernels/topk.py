@@ -27,13 +27,6 @@ from interp_jax.dictionaries.kernels.largest import Indices, Values
 BLOCK_BYTES = 16 * 2**20  # Of pre-activations that stay in the cache of a CPU.
 
 
-def scatter_dense(values: Values, indices: Indices, features: int) -> Array:
-  """Dense codes `[B, F]` with `values` at `indices` and zeros elsewhere."""
-  at = jnp.arange(values.shape[0])[:, None]
-  zeros = jnp.zeros((values.shape[0], features), values.dtype)
-  return zeros.at[at, indices].set(values, unique_indices=True)
-
-
 def block_rows(count: int, features: int, itemsize: int = 4) -> int:
   """How many rows to encode at once, so that what they make stays in the cache.
 
@@ -152,7 +145,7 @@ def dense_decode(
   values: Values, indices: Indices, W_dec: Float[Array, 'F D']
 ) -> Float[Array, 'B D']:
   """The reference of `sparse_decode`: scatters the codes, then a matrix product."""
-  return scatter_dense(values, indices, W_dec.shape[0]) @ W_dec
+  return rows.scatter_dense(values, indices, W_dec.shape[0]) @ W_dec
 
 
 def encode_topk(

@@ -25,6 +25,7 @@ class Continuation:
     model: The model, which takes `resid` and `start`.
     site: The site that outputs are spliced in at.
     layer: Its layer.
+    layers: How many layers the model has.
     first: The first position that is spliced; those before keep their activations.
     params: The model's parameters.
     tokens: `[B, T]`.
@@ -36,6 +37,7 @@ class Continuation:
   model: Model = dataclasses.field(metadata={'static': True})
   site: str = dataclasses.field(metadata={'static': True})
   layer: int = dataclasses.field(metadata={'static': True})
+  layers: int = dataclasses.field(metadata={'static': True})
   first: int = dataclasses.field(metadata={'static': True})
   params: Any
   tokens: Any
@@ -47,17 +49,12 @@ class Continuation:
     """Log-probabilities with raw outputs in the place of activations."""
     value = outputs.reshape(self.acts.shape[0], -1, self.acts.shape[-1])
     value = jnp.concatenate([self.acts[:, : self.first], value], axis=1)
-    layers = jnp.arange(self._layers()) == self.layer
-    edit = {self.site: edits.Replace(value, layers[:, None, None, None])}
+    here = jnp.arange(self.layers) == self.layer
+    edit = {self.site: edits.Replace(value, here[:, None, None, None])}
     logits, _ = self.model.apply(
       {'params': self.params}, None, edit, resid=self.resid, start=self.layer
     )
     return jax.nn.log_softmax(logits.astype(jnp.float32))
-
-  def _layers(self) -> int:
-    """How many layers the model has."""
-    run = lambda params, tokens: self.model.apply({'params': params}, tokens)[1]
-    return jax.eval_shape(run, self.params, self.tokens)[self.site].shape[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +128,7 @@ class ModelSource:
       self.model,
       site,
       layer,
+      acts[site].shape[0],
       self.first,
       batch['params'],
       tokens,

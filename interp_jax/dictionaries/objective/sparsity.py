@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from interp_jax.core import unknown
 from interp_jax.dictionaries import ste
 from interp_jax.dictionaries.activation import JumpReLU
-from interp_jax.dictionaries.codes import per_example, per_feature, values_of
+from interp_jax.dictionaries.codes import per_feature, values_of
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward
 from interp_jax.dictionaries.objective.term import Scalar, Term, ramp
@@ -129,7 +129,7 @@ class L0(Term):
     threshold = per_feature(which, forward.params['threshold']).astype(z.dtype)
     to_input = activation.to_input and not self.of_codes
     above = ste.step(z, threshold, activation.bandwidth, to_input)
-    count = per_example(which, above, forward.batch)
+    count = forward.per_example(above)
     share = ramp(forward.step, self.warmup, self.fall)
     if self.shape == 'linear':
       value = jnp.mean(count)
@@ -175,5 +175,4 @@ class PreActivation(Term):
     below = jax.nn.relu(params['threshold'].astype(pre.dtype) - pre)
     dead = forward.idle > self.dead_after
     weights = dead * forward.config.wiring.norms(params)
-    total = per_example(pre, below * weights, forward.batch)
-    return self.coefficient * jnp.mean(total)
+    return self.coefficient * jnp.mean(forward.per_example(below * weights))

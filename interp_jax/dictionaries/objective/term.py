@@ -64,6 +64,7 @@ def ramp(step: Any, warmup: int = 0, fall: tuple[int, int] | None = None) -> Any
     warmup: Over so many steps it rises from 0, at the first, to 1.
     fall: From the first to the second of these steps it falls from 1 to 0.
   """
+  step = jnp.asarray(step, float)  # int32 divided by a number is float32 always.
   share = jnp.minimum(1.0, step / warmup) if warmup else jnp.ones(())
   if fall is not None:
     first, last = fall

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from interp_jax.core import unknown
+from interp_jax.core import known, unknown
 from interp_jax.dictionaries.objective.annealing import Lp
 from interp_jax.dictionaries.objective.auxiliary import AuxK, GateReconstruction
 from interp_jax.dictionaries.objective.end_to_end import EndToEnd
@@ -99,12 +99,9 @@ def terms_from_dict(data: Mapping[str, Mapping[str, Any]]) -> tuple[Term, ...]:
   for name, given in data.items():
     if name not in TERMS:
       raise ValueError(unknown('term of the objective', name, TERMS))
-    fields = [field.name for field in dataclasses.fields(TERMS[name])]
-    for key in given:
-      if key not in fields:
-        raise ValueError(unknown(f'attribute of {name!r}', key, fields))
+    values = known(TERMS[name], given, f'attribute of {name!r}')
     # JSON and configuration files have lists where the dataclasses have tuples.
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     terms.append(TERMS[name](**values))
   return tuple(terms)
 

@@ -6,7 +6,8 @@ that AuxK and Multi-TopK train the decoder alone. Its default optimiser is sched
 signum, and what is saved is the average. Differs, in all:
 
 - A selected pre-activation below 0 (its code is 0) gets no gradient; there it does.
-- A feature that is selected with code 0 is not active; there it counts as such.
+- A feature that is selected with code 0 is not active; there it counts as such. With
+  Multi-TopK, all 4 k that are selected count as active there.
 - First encoders have columns of norm 0.58, there of about that.
 - No decay of k, no muon.
 """

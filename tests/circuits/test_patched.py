@@ -9,7 +9,9 @@ import pytest
 
 from interp_jax import circuits, core
 from interp_jax.testing import tiny_model
-from tests.circuits.graphs import FAMILIES, make_pair, quick_double
+from tests.circuits.graphs import FAMILIES, make_pair
+
+pytestmark = pytest.mark.usefixtures('double')
 
 EXACT = 1e-11
 QUICK = ('gpt2', 'gemma2', 'falcon', 'attn-only')
@@ -17,12 +19,6 @@ SOME = [
   name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
   for name in FAMILIES
 ]
-
-
-@pytest.fixture(autouse=True, scope='module')
-def double():
-  with quick_double():
-    yield
 
 
 @functools.cache

@@ -27,7 +27,7 @@ def test_every_case_has_its_file_and_every_file_its_case():
 
 
 @pytest.mark.parametrize('name', NAMES)
-@pytest.mark.usefixtures('float64', 'quick_compile')
+@pytest.mark.usefixtures('float64')
 def test_logits_and_the_last_residual_stream_are_those_of_transformers(name, tmp_path):
   kept = golden_files.read(name)
   folder = golden_files.make_checkpoint(name, tmp_path)

@@ -47,7 +47,7 @@ def padded_batch(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize('name', NAMES)
-@pytest.mark.usefixtures('float64', 'quick_compile')
+@pytest.mark.usefixtures('float64')
 def test_padding_on_either_side_changes_no_logits_and_no_residual_stream(
   name, tmp_path
 ):

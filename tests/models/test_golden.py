@@ -10,15 +10,13 @@ import pytest
 
 from interp_jax import models
 from tests.models import golden_files, published
+from tests.slow import slow_but
 
 BOUND = 1e-10
 
 # One for each family; the others take their time.
 QUICK = {cases[-1].name for cases in published.FAMILIES.values()}
-NAMES = [
-  pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
-  for name in published.CASES
-]
+NAMES = slow_but(published.CASES, *QUICK)
 
 
 def test_every_case_has_its_file_and_every_file_its_case():

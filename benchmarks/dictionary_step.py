@@ -120,6 +120,22 @@ def architectures(k: int, features: int) -> dict[str, tuple[Any, tuple[Any, ...]
   }
 
 
+def configs(
+  setting: Setting, name: str
+) -> tuple[dictionaries.DictionaryConfig, dictionaries.TrainerConfig]:
+  """The dictionary of an architecture, and how it is trained."""
+  activation, terms = architectures(setting.k, setting.features)[name]
+  return (
+    dictionaries.DictionaryConfig(setting.width, setting.features, activation),
+    dictionaries.TrainerConfig(
+      steps=10**8,
+      batch_size=setting.batch,
+      terms=terms,
+      compute_dtype=setting.dtype,
+    ),
+  )
+
+
 @dataclasses.dataclass
 class Ours:
   """A dictionary in training: call it for a step."""
@@ -134,14 +150,7 @@ class Ours:
 
 def ours(setting: Setting, name: str) -> Ours:
   """A compiled step of an architecture, with the state that it takes."""
-  activation, terms = architectures(setting.k, setting.features)[name]
-  config = dictionaries.DictionaryConfig(setting.width, setting.features, activation)
-  given: dict[str, Any] = {}
-  if setting.dtype != 'float32':
-    given['compute_dtype'] = setting.dtype
-  trainer = dictionaries.TrainerConfig(
-    steps=10**8, batch_size=setting.batch, terms=terms, **given
-  )
+  config, trainer = configs(setting, name)
   rows = setting.rows()
   inputs = initial.measure(rows, 'zero', 'none')
   state = step.init_state(config, trainer, inputs)
@@ -306,9 +315,7 @@ def sweep(setting: Setting, rounds: int) -> float:
   """The time of a vmapped sweep of dictionaries over that of single steps."""
   small = dataclasses.replace(setting, features=setting.features // 4)
   single = ours(small, 'topk')
-  activation, terms = architectures(small.k, small.features)['topk']
-  config = dictionaries.DictionaryConfig(small.width, small.features, activation)
-  trainer = dictionaries.TrainerConfig(steps=10**8, batch_size=small.batch, terms=terms)
+  config, trainer = configs(small, 'topk')
   inputs = initial.measure(small.rows(), 'zero', 'none')
   states = [
     step.init_state(config, dataclasses.replace(trainer, seed=seed), inputs)
@@ -375,8 +382,6 @@ def report(setting: Setting, name: str, times: dict[str, float]) -> dict[str, fl
     rate = setting.batch / time_s
     print(f'{name:10} {who:9} {1e3 * time_s:9.1f} ms {rate:12,.0f} examples/s', end='')
     print(f' {share:9.0f} GFLOP/s' if who == 'encoder' else '')
-  if 'ours' not in times:
-    return {}
   ratios = {
     f'ratio_{peer}_{name}': time_s / times['ours']
     for peer, time_s in times.items()

@@ -1,5 +1,6 @@
 """What every test runs under: eight simulated devices, and checked annotations."""
 
+from importlib import metadata
 import os
 import pathlib
 import sys
@@ -12,18 +13,50 @@ if 'jax' in sys.modules:
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ['JAX_NUM_CPU_DEVICES'] = '8'
 os.environ['PJRT_NPROC'] = '16'
+# Models of tests are tiny: their programs take long to compile and no time to run. So
+# they are compiled to run slowly, which takes a third of the time.
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+if metadata.version('jaxlib').startswith('0.10.'):  # Later ones know no such flag.
+  flags = os.environ.get('XLA_FLAGS', '')
+  os.environ['XLA_FLAGS'] = f'{flags} --xla_cpu_use_fusion_emitters=false'.strip()
 # Figures are drawn without a screen.
 os.environ['MPLBACKEND'] = 'agg'
 
-from jaxtyping import install_import_hook
+import jaxtyping
 import pytest
 
 # Every annotation of a shape is checked at every call.
-install_import_hook('interp_jax', 'beartype.beartype')
+jaxtyping.install_import_hook('interp_jax', 'beartype.beartype')
 
 # A process may have 65,530 memory maps on Linux, and every compiled program takes some:
 # past that, the compiler crashes.
 MAPS = 30_000
+
+
+@pytest.fixture
+def float64():
+  """64-bit numbers, which jax otherwise rounds to 32."""
+  import jax
+
+  with jax.enable_x64(True):
+    yield
+
+
+@pytest.fixture(scope='module')
+def double():
+  """The same for all tests of a file."""
+  import jax
+
+  with jax.enable_x64(True):
+    yield
+
+
+@pytest.fixture
+def unchecked_types():
+  """Annotations unchecked, as for users: the package's own messages answer."""
+  jaxtyping.config.update('jaxtyping_disable', True)
+  yield
+  jaxtyping.config.update('jaxtyping_disable', False)
 
 
 @pytest.fixture(autouse=True, scope='module')

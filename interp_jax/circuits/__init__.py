@@ -77,10 +77,12 @@ from interp_jax.circuits.faithfulness import (
   faithfulness_curve,
 )
 from interp_jax.circuits.feature_edges import (
-  Dictionary,
   FeatureEdges,
   FeaturePlace,
   feature_edges,
+)
+from interp_jax.circuits.features import (
+  Dictionary,
 )
 from interp_jax.circuits.graph import (
   Graph,
@@ -136,7 +138,6 @@ from interp_jax.circuits.scrubbing import (
   tree_sizes,
 )
 from interp_jax.circuits.selection import (
-  edges_between,
   edges_from,
   greedy_circuit,
   roc_auc,
@@ -214,7 +215,6 @@ __all__ = [
   'edge_order',
   'edge_patching',
   'edge_pruning',
-  'edges_between',
   'edges_from',
   'faithfulness',
   'faithfulness_curve',

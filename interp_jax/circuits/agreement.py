@@ -63,11 +63,18 @@ def agreement(estimate: Any, exact: Any, k: int = 20) -> Agreement:
   return Agreement(
     count=one.size,
     pearson=_correlation(one, two),
-    spearman=_correlation(_ranks(one), _ranks(two)),
+    spearman=_correlation(mean_ranks(one), mean_ranks(two)),
     k=k,
     top_overlap=len(np.intersect1d(top, found)) / k,
     top_sign=float(np.mean(np.sign(one[top]) == np.sign(two[top]))),
   )
+
+
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+  """Ranks from 0; equal values share the mean of theirs."""
+  _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+  last = np.cumsum(counts) - 1
+  return (last - (counts - 1) / 2)[inverse]
 
 
 def _flat(effects: Any) -> np.ndarray:
@@ -79,10 +86,3 @@ def _correlation(one: np.ndarray, two: np.ndarray) -> float:
   one, two = one - one.mean(), two - two.mean()
   size = np.sqrt((one @ one) * (two @ two))
   return float(one @ two / size) if size > 0 else float('nan')
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-  """Ranks from 0; equal values share the mean of theirs."""
-  _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-  last = np.cumsum(counts) - 1
-  return (last - (counts - 1) / 2)[inverse]

@@ -17,15 +17,17 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from interp_jax import edits as edits_lib
+from interp_jax.circuits.arguments import as_arrays, as_pytree
 from interp_jax.circuits.attribution import (
   UNIT_AXES,
   Attribution,
+  acts_of_both,
   check_run,
-  gradient_and_gap,
+  gap,
+  gradients,
   label,
 )
-from interp_jax.circuits.metrics import Metric, as_pytree
-from interp_jax.circuits.patches import as_arrays
+from interp_jax.circuits.metrics import Metric
 from interp_jax.circuits.worlds import output_shapes
 from interp_jax.core import Model, Tokens, get_site
 
@@ -91,23 +93,17 @@ def atp_star(
 
 def _effects_of(model, sites, fixed, grad_drop, params, clean, corrupt, metric, kwargs):
   plain = tuple(site for site in sites if site not in fixed)
-  reads = (*plain, 'pattern') if fixed else plain
-  variables = {'params': params}
-  own = model.apply(variables, clean, **kwargs)[1]
-  moved: dict[str, Any] = {}
-  if fixed:
-    other = model.apply(variables, corrupt, **kwargs)[1]
-    gap = functools.partial(_pattern_gap, model, variables, clean, own, other, kwargs)
-    moved = {site: gap(site) for site in fixed}
+  own, other = acts_of_both(model, params, clean, corrupt, kwargs)
+  gaps = {site: gap(own[site], other[site]) for site in plain}
+  moved = {
+    site: _pattern_gap(model, params, clean, own, other, kwargs, site) for site in fixed
+  }
+  reads = {site: own[site] for site in (*plain, *(('pattern',) if fixed else ()))}
 
   def effects(edits=None):
-    acts = gradient_and_gap(model, reads, params, clean, corrupt, metric, kwargs, edits)
-    out: dict[str, Any] = {
-      site: (acts[site][0] * acts[site][1]).sum(-1) for site in plain
-    }
-    for site in fixed:
-      out[site] = moved[site](acts['pattern'][0])
-    return out
+    grads = gradients(model, params, clean, metric, kwargs, reads, edits)
+    out = {site: (grads[site] * gaps[site]).sum(-1) for site in plain}
+    return out | {site: moved[site](grads['pattern']) for site in fixed}
 
   if not grad_drop:
     return effects()
@@ -127,7 +123,7 @@ def _effects_of(model, sites, fixed, grad_drop, params, clean, corrupt, metric, 
 _effects = functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))(_effects_of)
 
 
-def _pattern_gap(model, variables, clean, own, other, kwargs, site):
+def _pattern_gap(model, params, clean, own, other, kwargs, site):
   """Gradient of patterns → effects `[L, B, T, heads]` of queries or keys.
 
   In one run with every layer's input held at its clean value and its queries (keys)
@@ -138,14 +134,15 @@ def _pattern_gap(model, variables, clean, own, other, kwargs, site):
     'resid_pre': edits_lib.Replace(own['resid_pre']),
     site: edits_lib.Replace(other[site]),
   }
-  scores = model.apply(variables, clean, held, **kwargs)[1]['attn_scores']
+  patched = model.apply({'params': params}, clean, held, **kwargs)[1]
   if site == 'q':
-    patched = softmax(scores)
-    return lambda grad: jnp.moveaxis((grad * (patched - own['pattern'])).sum(-1), 2, 3)
+    moved = patched['pattern'] - own['pattern']
+    return lambda grad: jnp.moveaxis((grad * moved).sum(-1), 2, 3)
   groups = own['k'].shape[3]
 
   def of_keys(grad):
-    effects = key_effects(grad, own['attn_scores'], scores, own['pattern'])
+    scores = own['attn_scores'], patched['attn_scores']
+    effects = key_effects(grad, *scores, own['pattern'])
     # Heads of a group share the key: its effect is the sum of theirs.
     layers, batch, heads, keys = effects.shape
     shared = effects.reshape(layers, batch, groups, heads // groups, keys).sum(3)
@@ -182,14 +179,6 @@ def key_effects(
   before = (grad * pattern).sum(-1, keepdims=True)
   seen = jnp.isfinite(clean) | jnp.isfinite(patched)
   return jnp.where(seen, mixed - before, 0).sum(-2)
-
-
-def softmax(scores: Float[Array, '*b S']) -> Float[Array, '*b S']:
-  """Softmax over the last axis; -inf means never, and a row of only -inf gives 0."""
-  top = scores.max(-1, keepdims=True)
-  exp = jnp.exp(scores - jnp.where(jnp.isfinite(top), top, 0))
-  total = exp.sum(-1, keepdims=True)
-  return exp / jnp.where(total == 0, 1, total)
 
 
 def _sum_of_others(x: jax.Array) -> jax.Array:

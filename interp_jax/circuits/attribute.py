@@ -95,13 +95,10 @@ def _points(call: int) -> Float[np.ndarray, ' n']:
 
 
 def _groups(graph: Graph, method: str) -> list[Bool[np.ndarray, 'R S']]:
-  """The edges from senders that are moved together: input; a layer's heads; an MLP."""
-  layers, mlps = graph.sender_layers, [name.startswith('m') for name in graph.senders]
-  kinds = np.stack([layers, np.array(mlps, int)])
-  found = np.unique(kinds, axis=1).T
-  if method == 'eap-ig-inputs':
-    found = found[found[:, 0] < 0]
-  return [graph.edges & (kinds == kind[:, None]).all(0)[None] for kind in found]
+  """The edges from senders that are moved together."""
+  groups = graph.sender_groups
+  moved = (0,) if method == 'eap-ig-inputs' else np.unique(groups)
+  return [graph.edges & (groups == group)[None] for group in moved]
 
 
 def _effects(

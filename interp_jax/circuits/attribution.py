@@ -16,8 +16,8 @@ from jaxtyping import Array, Int
 import numpy as np
 
 from interp_jax import edits as edits_lib
-from interp_jax.circuits.metrics import Metric, as_pytree
-from interp_jax.circuits.patches import as_arrays
+from interp_jax.circuits.arguments import as_arrays, as_pytree
+from interp_jax.circuits.metrics import Metric
 from interp_jax.circuits.worlds import output_shapes
 from interp_jax.core import Model, Tokens, get_site, unknown
 
@@ -92,8 +92,8 @@ def attribution_patching(
   clean, metric, sites = jnp.asarray(clean), as_pytree(metric), tuple(sites)
   kwargs = as_arrays(kwargs)
   check_run(model, params, clean, corrupt, metric, sites, kwargs)
-  acts = gradient_and_gap(model, sites, params, clean, corrupt, metric, kwargs)
-  return {site: label(site, grad * gap, units) for site, (grad, gap, _) in acts.items()}
+  effects = _effects(model, sites, params, clean, corrupt, metric, kwargs)
+  return {site: label(site, values, units) for site, values in effects.items()}
 
 
 def check_run(
@@ -144,49 +144,58 @@ def label(site: str, values: Any, units: bool = False) -> Attribution:
   return Attribution(site, names, values.sum(summed))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def gradient_and_gap(
+def acts_of_both(
+  model: Model, params: Any, clean: Any, corrupt: Any, kwargs: Mapping[str, Any]
+) -> tuple[Mapping[str, Array], Mapping[str, Any]]:
+  """The activations of the clean run and of the corrupted one, given or run."""
+  own = model.apply({'params': params}, clean, **kwargs)[1]
+  if isinstance(corrupt, Mapping):
+    return own, corrupt
+  return own, model.apply({'params': params}, corrupt, **kwargs)[1]
+
+
+def gap(own: Array, other: Any) -> Array:
+  """Corrupted less clean; 0 where both are -inf (masked scores)."""
+  other = jnp.broadcast_to(other, own.shape)
+  return jnp.where(other == own, 0, other - own)
+
+
+def gradients(
   model: Model,
-  sites: tuple[str, ...],
   params: Any,
   clean: Any,
-  corrupt: Any,
-  metric: Any,
-  kwargs: dict[str, Any],
+  metric: Metric,
+  kwargs: Mapping[str, Any],
+  acts: Mapping[str, Array],
   edits: Any = None,
-) -> dict[str, tuple[Array, Array, Array]]:
-  """Site → the metric's gradient, corrupted less clean, and the clean activation.
+) -> dict[str, Array]:
+  """The metric's gradient with respect to some activations.
 
   Args:
     model: The model.
-    sites: The sites.
     params: Its parameters.
-    clean: Tokens of the clean run.
-    corrupt: Tokens of the corrupted run, or site → activations.
-    metric: A number, of logits and acts; a pytree.
+    clean: Tokens of the run.
+    metric: A number, of logits and acts.
     kwargs: Passed to the model.
-    edits: Edits of the run whose gradient is taken.
+    acts: Site → activation, or anything of its shape.
+    edits: Edits of the run.
 
   Returns:
-    Three arrays of the activation's shape for each site.
+    Site → gradient.
   """
-  variables = {'params': params}
-  if isinstance(corrupt, Mapping):
-    other = corrupt
-  else:
-    other = model.apply(variables, corrupt, **kwargs)[1]
-  own = model.apply(variables, clean, **kwargs)[1]
 
   def measure(deltas):
     added = {site: edits_lib.Add(delta) for site, delta in deltas.items()}
     # What is added is seen by the edits: where one sets a value, it has no effect.
     both = edits_lib.compose(added, edits)
-    return metric(*model.apply(variables, clean, both, **kwargs))
+    return metric(*model.apply({'params': params}, clean, both, **kwargs))
 
-  grads = jax.grad(measure)({site: jnp.zeros_like(own[site]) for site in sites})
-  # Where both are -inf (masked scores) nothing differs.
-  gap = lambda a, b: jnp.where(a == b, 0, jnp.broadcast_to(a, b.shape) - b)
-  return {
-    site: (grads[site], gap(jnp.asarray(other[site]), own[site]), own[site])
-    for site in sites
-  }
+  return jax.grad(measure)({site: jnp.zeros_like(act) for site, act in acts.items()})
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _effects(model, sites, params, clean, corrupt, metric, kwargs):
+  own, other = acts_of_both(model, params, clean, corrupt, kwargs)
+  own = {site: own[site] for site in sites}
+  grads = gradients(model, params, clean, metric, kwargs, own)
+  return {site: grads[site] * gap(own[site], other[site]) for site in sites}

@@ -9,6 +9,7 @@ for some K, `|F(C - (K ∪ {v})) - F(C - K)|` is large.
 
 from collections.abc import Iterable, Sequence
 import dataclasses
+import itertools
 
 from jaxtyping import Float
 import numpy as np
@@ -183,8 +184,10 @@ def _changes(
   """`|F(C - (K ∪ {v})) - F(C - K)|` of each pair of v and K."""
   if not trials:
     return np.zeros(0)
-  cut = lambda nodes: circuit.edges & ~edges_from(discovery.graph, set(nodes))
-  without = [cut(subset) for _, subset in trials]
-  without += [cut(subset | {node}) for node, subset in trials]
-  values = discovery.run(np.stack(without), progress=progress)
-  return np.abs(values[len(trials) :] - values[: len(trials)])
+  pairs = [(subset, subset | {node}) for node, subset in trials]
+  # Most sets come in several pairs; each is run once.
+  sets = dict.fromkeys(itertools.chain.from_iterable(pairs))
+  cut = [edges_from(discovery.graph, set(nodes)) for nodes in sets]
+  values = discovery.run(circuit.edges & ~np.stack(cut), progress=progress)
+  value = dict(zip(sets, values, strict=True))
+  return np.array([abs(value[more] - value[less]) for less, more in pairs])

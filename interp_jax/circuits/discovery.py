@@ -18,13 +18,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 import numpy as np
 
+from interp_jax.circuits.arguments import as_arrays, as_pytree
 from interp_jax.circuits.graph import Graph, make_graph
-from interp_jax.circuits.metrics import (
-  Metric,
-  as_pytree,
-  kl_to,
-  squared_error_to,
-)
+from interp_jax.circuits.metrics import Metric, kl_to, squared_error_to
 from interp_jax.circuits.patched import GraphRun
 from interp_jax.circuits.patches import graph_run, run_patches
 from interp_jax.core import Decomposable, Tokens, unknown
@@ -149,9 +145,7 @@ def make_discovery(
       f'corrupted has shape {np.shape(corrupted)}, the clean tokens {tokens.shape}; '
       'they must be aligned, row by row and position by position.'
     )
-  for name in ('mask', 'logit_positions'):
-    if kwargs.get(name) is not None:
-      kwargs[name] = jnp.asarray(kwargs[name])
+  kwargs = as_arrays(kwargs)
   graph = make_graph(model.cfg)
   base = graph_run(model, params, tokens, **kwargs)
   if loss is None:

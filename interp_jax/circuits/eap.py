@@ -17,11 +17,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from interp_jax.circuits.arguments import as_arrays, as_pytree
 from interp_jax.circuits.edges import EdgeScores
 from interp_jax.circuits.graph import Graph, make_graph
-from interp_jax.circuits.metrics import Metric, as_pytree
+from interp_jax.circuits.metrics import Metric
 from interp_jax.circuits.patched import Wiring, walk
-from interp_jax.circuits.patches import as_arrays
+from interp_jax.circuits.patches import check_corrupt
 from interp_jax.core import Decomposable, Parts, Tokens, unknown
 
 METHODS = ('eap', 'eap-ig-inputs', 'eap-ig-activations', 'clean-corrupted')
@@ -101,23 +102,6 @@ def edge_attribution(
   values = _attribute(setup, *args, points, as_arrays(kwargs))
   graph = make_graph(model.cfg)
   return EdgeScores(graph, np.where(graph.edges, values, 0.0))
-
-
-def check_corrupt(clean: Any, corrupt: Any) -> bool:
-  """Whether `corrupt` are tokens; refuses tokens that do not fit the clean ones.
-
-  Raises:
-    ValueError: if they do not.
-  """
-  if not jnp.issubdtype(jnp.result_type(corrupt), jnp.integer) or not np.ndim(corrupt):
-    return False
-  if np.shape(corrupt) != np.shape(clean):
-    raise ValueError(
-      f'The corrupted tokens have shape {np.shape(corrupt)}, the clean ones '
-      f'{np.shape(clean)}: give tokens that align position by position, or activations '
-      '(floating-point).'
-    )
-  return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,30 +224,26 @@ def _attribute(setup, params, clean, corrupt, metric, points, kwargs):
 def _by_activations(graph, pooled, gap, points, gradient, clean, own):
   """EAP-IG-activations: the senders of a group are moved together, one after another.
 
-  A group are the input, the heads of a layer or its MLP: its senders do not read each
-  other, and in the clean run they write what they write whatever the later ones do.
+  In the clean run they write what they write whatever the later ones do.
   """
   per_layer = gap[1:].reshape(graph.layers, -1, *gap.shape[1:])
   moves = [per_layer[:, : graph.heads].sum(1)]
   # Without MLPs there is nothing to move there.
   moves.append(jnp.zeros_like(moves[0]) if graph.attn_only else per_layer[:, -1])
   moves = jnp.stack(moves, 1)
-  groups = np.zeros((graph.layers, 2), int) + np.arange(graph.layers)[:, None] * 2 + 1
-  groups[:, 1] += 1
-  is_mlp = np.array([name.startswith('m') for name in graph.senders])
-  group_of = np.where(graph.sender_layers < 0, 0, 2 * graph.sender_layers + 1 + is_mlp)
-  kinds = np.unique(group_of)
+  places = 1 + jnp.arange(2 * graph.layers).reshape(-1, 2)
+  groups = np.unique(graph.sender_groups)
 
   def one(group_and_point):
     group, point = group_and_point
-    here = (jnp.asarray(groups) == group)[:, :, None, None, None]
+    here = (places == group)[:, :, None, None, None]
     stream = own.senders[0] + jnp.where(group == 0, (1 - point) * gap[0], 0)
     scores = gradient(clean, stream, jnp.where(here, (1 - point) * moves, 0))
-    return scores if pooled else jnp.where(group_of == group, scores, 0)
+    return scores if pooled else jnp.where(graph.sender_groups == group, scores, 0)
 
-  pairs = jnp.repeat(jnp.asarray(kinds), len(points)), jnp.tile(points, len(kinds))
+  pairs = jnp.repeat(groups, len(points)), jnp.tile(points, len(groups))
   scores = jax.lax.map(one, pairs).sum(0) / len(points)
-  return scores / len(kinds) if pooled else scores
+  return scores / len(groups) if pooled else scores
 
 
 def _parts(model: Any, params: Any, tokens: Any, kwargs: Any) -> Any:

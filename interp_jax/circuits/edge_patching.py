@@ -16,12 +16,12 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 import tqdm
 
-from interp_jax.circuits.eap import check_corrupt
+from interp_jax.circuits.arguments import as_arrays, as_pytree
 from interp_jax.circuits.edges import EdgeScores
 from interp_jax.circuits.graph import Graph, make_graph
-from interp_jax.circuits.metrics import Metric, as_pytree
+from interp_jax.circuits.metrics import Metric
 from interp_jax.circuits.patched import GraphRun
-from interp_jax.circuits.patches import as_arrays, chunk_length, graph_run
+from interp_jax.circuits.patches import both_runs, chunk_length
 from interp_jax.core import Decomposable, Tokens
 
 
@@ -61,11 +61,8 @@ def edge_patching(
   graph = make_graph(model.cfg)
   chosen = graph.edges if edges is None else graph.select(edges)
   clean, metric, kwargs = jnp.asarray(clean), as_pytree(metric), as_arrays(kwargs)
-  base = graph_run(model, params, clean, **kwargs)
-  if check_corrupt(clean, corrupt):
-    corrupt = graph_run(model, params, jnp.asarray(corrupt), **kwargs).senders
-  gap = jnp.asarray(corrupt, base.senders.dtype) - base.senders
-  shared = (params, clean, metric, base, gap, kwargs)
+  base, other = both_runs(model, params, clean, corrupt, kwargs)
+  shared = (params, clean, metric, base, other - base.senders, kwargs)
   values = np.zeros(graph.shape)
   before = np.asarray(metric(base.logits, {}))
   if before.shape:

@@ -135,11 +135,6 @@ class Circuit:
     )
 
   @property
-  def patch(self) -> Bool[np.ndarray, 'R S']:
-    """The patch that corrupts everything outside of it, for `run_patched`."""
-    return self.graph.edges & ~self.edges
-
-  @property
   def nodes(self) -> tuple[str, ...]:
     """The nodes that its edges come from or go to."""
     graph = self.graph

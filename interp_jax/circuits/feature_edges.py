@@ -10,7 +10,7 @@ between the runs. What a dictionary does not reconstruct is kept and held consta
 from collections.abc import Iterable
 import dataclasses
 import functools
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,24 +18,11 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from interp_jax import edits as edits_lib
+from interp_jax.circuits.arguments import as_arrays, as_pytree
 from interp_jax.circuits.attribution import check_run
-from interp_jax.circuits.metrics import Metric, as_pytree
-from interp_jax.circuits.patches import as_arrays
+from interp_jax.circuits.metrics import Metric
 from interp_jax.circuits.worlds import output_shapes
 from interp_jax.core import SITES, Model, Tokens
-
-
-@runtime_checkable
-class Dictionary(Protocol):
-  """Anything that encodes an activation into features and decodes them; a pytree."""
-
-  def encode(self, act: Any) -> Any:
-    """The features `[..., F]` of activations `[..., X]`."""
-    ...
-
-  def decode(self, features: Any) -> Any:
-    """The activations that features stand for."""
-    ...
 
 
 @jax.tree_util.register_dataclass
@@ -46,7 +33,7 @@ class FeaturePlace:
   Attributes:
     site: The site's name.
     layer: The layer; None at a site outside the layers.
-    dictionary: The dictionary of that activation.
+    dictionary: The dictionary of that activation, a `Dictionary`.
   """
 
   site: str = dataclasses.field(metadata={'static': True})

@@ -24,9 +24,13 @@ _LETTERS = ('L', 'B', 'T', 'F')
 class Dictionary(Protocol):
   """Any callable pytree with these, e.g. `interp_jax.dictionaries.Dictionary`."""
 
-  def encode(self, x: Any) -> Any: ...
+  def encode(self, x: Any) -> Any:
+    """The codes `[..., F]` of activations `[..., D]`."""
+    ...
 
-  def decode(self, codes: Any) -> Any: ...
+  def decode(self, codes: Any) -> Any:
+    """The activations that codes stand for."""
+    ...
 
 
 @jax.tree_util.register_dataclass

@@ -84,6 +84,16 @@ class Graph:
     return np.array([node_layer(self, name) for name in self.senders])
 
   @functools.cached_property
+  def sender_groups(self) -> np.ndarray:
+    """The group of each sender, `[S]`; those of a group do not read each other.
+
+    The groups, in the order in which they write: the input, 0; of layer l, the heads,
+    `2 l + 1`, and the MLP, `2 l + 2`.
+    """
+    mlp = np.array([name.startswith('m') for name in self.senders])
+    return np.where(self.sender_layers < 0, 0, 2 * self.sender_layers + 1 + mlp)
+
+  @functools.cached_property
   def receiver_layers(self) -> np.ndarray:
     """The layer of each receiver, `[R]`; `layers` of logits."""
     return np.array([node_layer(self, name) for name in self.receivers])

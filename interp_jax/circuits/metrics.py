@@ -151,12 +151,6 @@ def region_losses(
   return Partial(_region_losses, jnp.asarray(tokens), jnp.asarray(weights / totals))
 
 
-def as_pytree(metric: Metric) -> Metric:
-  """The metric as a pytree: one that is not, becomes one without leaves."""
-  is_pytree = jax.tree.structure(metric) != jax.tree.structure(0)
-  return metric if is_pytree else Partial(metric)
-
-
 def _mean(metric, logits, acts):
   return metric(logits, acts).mean()
 

@@ -1,18 +1,18 @@
 """Many patches of the residual graph, each measured: circuits, ablations, searches."""
 
-from collections.abc import Mapping
 import functools
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Shaped
+from jaxtyping import Array, Shaped
 import numpy as np
 import tqdm
 
+from interp_jax.circuits.arguments import as_arrays, as_pytree
 from interp_jax.circuits.graph import Graph, make_graph
-from interp_jax.circuits.metrics import Metric, as_pytree
+from interp_jax.circuits.metrics import Metric
 from interp_jax.circuits.patched import GraphRun, check_patch, run_patched
 from interp_jax.core import Decomposable, Tokens
 
@@ -34,13 +34,27 @@ def graph_run(
   return _graph_run(model, params, jnp.asarray(tokens), as_arrays(kwargs))
 
 
-def as_arrays(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-  """Arguments of a run as a compiled function takes them: lists are arrays there."""
-  return {
-    name: value if isinstance(value, Mapping) else jnp.asarray(value)
-    for name, value in kwargs.items()
-    if value is not None
-  }
+def both_runs(
+  model: Decomposable, params: Any, clean: Tokens, corrupt: Any, kwargs: dict[str, Any]
+) -> tuple[GraphRun, Array]:
+  """The clean run, and what the senders write in the corrupted one, `[S, B, T, D]`.
+
+  Args:
+    model: The model.
+    params: Its parameters.
+    clean: Tokens of the clean run.
+    corrupt: Tokens of the corrupted run, or what the senders write in it, which
+      broadcasts.
+    kwargs: As for `run_patched`.
+
+  Raises:
+    ValueError: if tokens do not fit each other.
+  """
+  own = graph_run(model, params, clean, **kwargs)
+  if check_corrupt(clean, corrupt):
+    return own, graph_run(model, params, corrupt, **kwargs).senders
+  other = jnp.asarray(corrupt, own.senders.dtype)
+  return own, jnp.broadcast_to(other, own.senders.shape)
 
 
 def run_patches(
@@ -131,6 +145,23 @@ def chunk_length(total: int, chunk: int | None, each: int) -> int:
     raise ValueError(f'chunk is {chunk}; it must be at least 1, or None.')
   most = chunk or max(1, CHUNK_BYTES // max(1, each))
   return math.ceil(total / math.ceil(total / most))
+
+
+def check_corrupt(clean: Any, corrupt: Any) -> bool:
+  """Whether `corrupt` are tokens; refuses tokens that do not fit the clean ones.
+
+  Raises:
+    ValueError: if they do not.
+  """
+  if not jnp.issubdtype(jnp.result_type(corrupt), jnp.integer) or not np.ndim(corrupt):
+    return False
+  if np.shape(corrupt) != np.shape(clean):
+    raise ValueError(
+      f'The corrupted tokens have shape {np.shape(corrupt)}, the clean ones '
+      f'{np.shape(clean)}: give tokens that align position by position, or activations '
+      '(floating-point).'
+    )
+  return True
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from interp_jax.circuits.eap import check_corrupt
+from interp_jax.circuits.arguments import as_arrays, as_pytree
 from interp_jax.circuits.graph import INPUT, LOGITS, Graph, make_graph, node_of
-from interp_jax.circuits.metrics import Metric, as_pytree
+from interp_jax.circuits.metrics import Metric
 from interp_jax.circuits.patched import run_patched
-from interp_jax.circuits.patches import as_arrays, graph_run
+from interp_jax.circuits.patches import both_runs
 from interp_jax.core import Decomposable, Tokens
 
 Corrupt = Int[Array | np.ndarray, 'B T'] | Float[Array | np.ndarray, '*s'] | float
@@ -74,8 +74,8 @@ def path_patching(
       'through it. Leave it out of through.'
     )
   reading = receiver_mask(graph, receivers)
-  kwargs = as_arrays(kwargs)
-  clean, own, other = _two_runs(model, params, clean, corrupt, kwargs)
+  clean, kwargs = jnp.asarray(clean), as_arrays(kwargs)
+  own, other = both_runs(model, params, clean, corrupt, kwargs)
   fixed = jnp.where(sending[:, None, None, None], other, own.senders)
   first = np.broadcast_to(~passing, graph.shape)
   second = np.broadcast_to(reading[:, None], graph.shape)
@@ -114,8 +114,8 @@ def total_effect(
   """
   graph = make_graph(model.cfg)
   sending = sender_mask(graph, senders)
-  kwargs = as_arrays(kwargs)
-  clean, own, other = _two_runs(model, params, clean, corrupt, kwargs)
+  clean, kwargs = jnp.asarray(clean), as_arrays(kwargs)
+  own, other = both_runs(model, params, clean, corrupt, kwargs)
   patch = np.broadcast_to(sending, graph.shape)
   logits = _run(model, params, clean, patch, other, kwargs).logits
   return _change(metric, logits, own.logits)
@@ -152,8 +152,8 @@ def path_effect(
   if len(path) < 2 or path[-1] != LOGITS:
     raise ValueError(f"A path goes from a sender to 'logits'; got {tuple(path)}.")
   hops = [graph.edge(f'{node_of(a)}->{b}') for a, b in itertools.pairwise(path)]
-  kwargs = as_arrays(kwargs)
-  clean, own, other = _two_runs(model, params, clean, corrupt, kwargs)
+  clean, kwargs = jnp.asarray(clean), as_arrays(kwargs)
+  own, other = both_runs(model, params, clean, corrupt, kwargs)
   sent, logits = other, own.logits
   for receiver, sender in hops:
     patch = np.zeros(graph.shape, bool)
@@ -199,18 +199,6 @@ def _sequence(names: Iterable[str]) -> list[str]:
   if isinstance(names, str):
     raise ValueError(f'Give a sequence of names, ({names!r},), not one string.')
   return list(names)
-
-
-def _two_runs(
-  model: Any, params: Any, clean: Any, corrupt: Any, kwargs: dict[str, Any]
-) -> tuple[jax.Array, Any, jax.Array]:
-  """The clean tokens and run, and what the senders write in the corrupted one."""
-  clean = jnp.asarray(clean)
-  own = graph_run(model, params, clean, **kwargs)
-  if check_corrupt(clean, corrupt):
-    return clean, own, graph_run(model, params, corrupt, **kwargs).senders
-  other = jnp.asarray(corrupt, own.senders.dtype)
-  return clean, own, jnp.broadcast_to(other, own.senders.shape)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -18,8 +18,9 @@ from jax.sharding import Mesh
 import numpy as np
 
 from interp_jax.circuits import restart as restarts
+from interp_jax.circuits.arguments import as_arrays, as_pytree
 from interp_jax.circuits.journal import Journal, fingerprint, named
-from interp_jax.circuits.metrics import Metric, as_pytree
+from interp_jax.circuits.metrics import Metric
 from interp_jax.circuits.reach import Reach
 from interp_jax.circuits.worlds import base_run, output_shapes, run_worlds, sites_read
 from interp_jax.core import SITES, Model, Tokens, unknown
@@ -134,22 +135,21 @@ class Runner:
     return values
 
   @functools.cached_property
-  def _parameters(self) -> str:
-    return fingerprint(self.params)
-
-  def _journal(self, name: str, edits_of: Any, worlds: Any) -> Journal | None:
-    if self.options.workdir is None:
-      return None
+  def _identity(self) -> dict[str, str]:
+    """What all of its sweeps are; it takes reading every parameter."""
     given = {
+      'parameters': self.params,
       'tokens': self.base.tokens,
       'arguments': self.base.kwargs,
       'base edits': self.base.edits,
       'metric': self.metric,
-      'edits': edits_of,
-      'worlds': worlds,
     }
-    identity = {'model': named(self.model), 'parameters': self._parameters}
-    identity |= {key: fingerprint(value) for key, value in given.items()}
+    return {'model': named(self.model)} | _fingerprints(given)
+
+  def _journal(self, name: str, edits_of: Any, worlds: Any) -> Journal | None:
+    if self.options.workdir is None:
+      return None
+    identity = self._identity | _fingerprints({'edits': edits_of, 'worlds': worlds})
     return Journal(pathlib.Path(self.options.workdir) / name, identity)
 
 
@@ -182,7 +182,7 @@ def make_runner(
     ValueError: if the model has no such site.
   """
   tokens, metric = jnp.asarray(tokens), as_pytree(metric)
-  kwargs = {k: jnp.asarray(v) for k, v in kwargs.items() if v is not None}
+  kwargs = as_arrays(kwargs)
   logits, shapes = output_shapes(model, params, tokens, **kwargs)
   for site in sites:
     if site not in shapes:
@@ -201,3 +201,7 @@ def make_runner(
   return Runner(
     model, params, metric, options, shapes, base, value, at_layers, bool(earlier)
   )
+
+
+def _fingerprints(given: Mapping[str, Any]) -> dict[str, str]:
+  return {name: fingerprint(tree) for name, tree in given.items()}

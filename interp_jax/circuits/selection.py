@@ -5,8 +5,9 @@ import heapq
 from jaxtyping import Bool, Shaped
 import numpy as np
 
+from interp_jax.circuits.agreement import mean_ranks
 from interp_jax.circuits.edges import Circuit, EdgeScores
-from interp_jax.circuits.graph import LOGITS, Graph, node_of
+from interp_jax.circuits.graph import LOGITS, Graph
 from interp_jax.core import unknown
 
 SELECTIONS = ('top', 'greedy')
@@ -60,7 +61,9 @@ def greedy_circuit(scores: EdgeScores, edges: int, absolute: bool = True) -> Cir
         heapq.heappush(waiting, (-float(values[r, s]), r, int(s)))
 
   reach(LOGITS)
-  while waiting and chosen.sum() < edges:
+  for _ in range(edges):
+    if not waiting:
+      break
     _, r, s = heapq.heappop(waiting)
     chosen[r, s] = True
     if graph.senders[s] not in reached:
@@ -98,18 +101,8 @@ def roc_auc(
     )
   if np.isnan(values).any():
     raise ValueError(f'roc_auc: {np.isnan(values).sum()} scores are NaN.')
-  _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-  middle = np.cumsum(counts) - (counts - 1) / 2  # The mean rank of those that tie.
-  ranks = middle[place.reshape(-1)]
-  wins = ranks[true].sum() - positive * (positive + 1) / 2
+  wins = mean_ranks(values)[true].sum() - positive * (positive - 1) / 2
   return float(wins / (positive * negative))
-
-
-def edges_between(graph: Graph, nodes: set[str]) -> Bool[np.ndarray, 'R S']:
-  """The edges from one of the nodes to another."""
-  reads = np.array([node_of(name) in nodes for name in graph.receivers])
-  writes = np.array([name in nodes for name in graph.senders])
-  return graph.edges & reads[:, None] & writes[None]
 
 
 def edges_from(graph: Graph, nodes: set[str]) -> Bool[np.ndarray, 'R S']:

@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Int
 import numpy as np
 
 from interp_jax import edits as edits_lib
-from interp_jax.circuits.metrics import Metric, TokenMetric, as_pytree
+from interp_jax.circuits.arguments import as_arrays, as_pytree
+from interp_jax.circuits.metrics import Metric, TokenMetric
 from interp_jax.circuits.result import SweepResult
 from interp_jax.circuits.sweep import sweep
 from interp_jax.circuits.worlds import reference_run
@@ -77,10 +78,7 @@ def causal_trace(
       f'subject has shape {chosen.shape} with {int(chosen.sum())} tokens chosen; give '
       f'a mask of shape {tokens.shape} that holds at the tokens of the subjects.'
     )
-  given = {'mask': mask, 'logit_positions': logit_positions}
-  kwargs: dict[str, Any] = {
-    k: jnp.asarray(v) for k, v in given.items() if v is not None
-  }
+  kwargs = as_arrays({'mask': mask, 'logit_positions': logit_positions})
   clean, acts = reference_run(model, params, tokens, metric, {'embed', site}, **kwargs)
   embed = np.asarray(acts['embed'])
   sigma = float(embed[chosen].std()) if sigma is None else sigma

@@ -18,9 +18,10 @@ from jaxtyping import Array, Int
 import numpy as np
 import tqdm
 
+from interp_jax.circuits.arguments import as_pytree
 from interp_jax.circuits.errors import Stopped
 from interp_jax.circuits.journal import Journal
-from interp_jax.circuits.metrics import Metric, as_pytree
+from interp_jax.circuits.metrics import Metric
 from interp_jax.circuits.plan import Chunk, Costs, make_plan
 from interp_jax.circuits.restart import Base, call, measure, run_world
 from interp_jax.core import SITES, Acts, Model, Tokens
@@ -156,7 +157,7 @@ def run_worlds(
   waiting = np.array([world for world in range(total) if world not in done], int)
   firsts = start_layers, start_positions
   plan = _plan(model, params, base, waiting, firsts, chunk, devices, programs)
-  edits_of = edits_of if _is_pytree(edits_of) else jax.tree_util.Partial(edits_of)
+  edits_of = as_pytree(edits_of)
   place = _placement(mesh)
   shared = place((params, metric, edits_of), PartitionSpec())
   bases = {at: place(_from(base, at), PartitionSpec()) for at in _starts(plan)}
@@ -310,10 +311,6 @@ def _run_chunk(model, first, params, metric, edits_of, base, start, worlds):
   """One program: every chunk of every layer runs through it, `start` being traced."""
   run = functools.partial(run_world, model, params, metric, base)
   return jax.vmap(lambda world: run(edits_of(world), start, first))(worlds)
-
-
-def _is_pytree(function: Any) -> bool:
-  return jax.tree.structure(function) != jax.tree.structure(0)
 
 
 def _data_devices(mesh: Mesh | None) -> int:

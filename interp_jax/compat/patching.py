@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from interp_jax import circuits
+from interp_jax.circuits.arguments import as_pytree
 from interp_jax.compat.cache import ActivationCache
 from interp_jax.compat.names import hook_name
 from interp_jax.core import get_site
@@ -204,9 +205,7 @@ def _clean(cache: Any, site: str) -> Any:
 
 def _as_metric(metric: Metric) -> circuits.Metric:
   """A metric of logits alone as one of logits and activations; arrays in it stay."""
-  is_pytree = jax.tree.structure(metric) != jax.tree.structure(0)
-  inner = metric if is_pytree else jax.tree_util.Partial(metric)
-  return jax.tree_util.Partial(_of_logits, inner)
+  return jax.tree_util.Partial(_of_logits, as_pytree(metric))
 
 
 def _of_logits(metric: Any, logits: Any, acts: Any) -> Any:

@@ -171,13 +171,7 @@ def make_lens_step(
 
   def step(state: training.TrainState, tokens: Any, params: Any) -> Any:
     loss = _loss(model, params)
-    (total, metrics), grads = training.gradient(
-      loss, state.params, tokens, microbatches
-    )
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    lens = optax.apply_updates(state.params, updates)
-    metrics = {**metrics, 'loss': total, 'grad_norm': optax.tree.norm(grads)}
-    return training.TrainState(state.step + 1, lens, opt_state), metrics
+    return training.descend(loss, optimizer, state, tokens, microbatches)
 
   everywhere = None if mesh is None else NamedSharding(mesh, P())
   if mesh is not None:

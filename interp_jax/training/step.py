@@ -51,13 +51,24 @@ def make_train_step(
   """
 
   def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
-    (loss, metrics), grads = gradient(loss_fn, state.params, batch, microbatches)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics = {**metrics, 'loss': loss, 'grad_norm': optax.tree.norm(grads)}
-    return TrainState(state.step + 1, params, opt_state), metrics
+    return descend(loss_fn, optimizer, state, batch, microbatches)
 
   return compile_step(step, mesh, state_sharding, donate)
+
+
+def descend(
+  loss_fn: LossFn,
+  optimizer: optax.GradientTransformation,
+  state: TrainState,
+  batch: Any,
+  microbatches: int = 1,
+) -> tuple[TrainState, Metrics]:
+  """The step of `make_train_step` as a pure function, for programs that do more."""
+  (loss, metrics), grads = gradient(loss_fn, state.params, batch, microbatches)
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  metrics = {**metrics, 'loss': loss, 'grad_norm': optax.tree.norm(grads)}
+  return TrainState(state.step + 1, params, opt_state), metrics
 
 
 def gradient(

@@ -8,9 +8,6 @@ import pytest
 
 from interp_jax import circuits
 from interp_jax.models import Transformer, TransformerConfig, init_params
-from tests.models.conftest import quick_compile
-
-__all__ = ['quick_compile']
 
 
 class Setting(NamedTuple):

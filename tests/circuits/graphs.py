@@ -1,10 +1,8 @@
 """Tiny models of several shapes in float64, and two runs of each, for graph tests."""
 
-import contextlib
 import functools
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from interp_jax import circuits
@@ -64,7 +62,7 @@ class Pair(NamedTuple):
 
 @functools.cache
 def make_pair(name: str) -> Pair:
-  """The pair of a family; use it under float64 and quick_compile only."""
+  """The pair of a family; use it under `double` only."""
   model, params = tiny_model(**{**SMALL, **FAMILIES[name]}, **DOUBLE)
   rng = np.random.default_rng(3)
   clean, corrupt = rng.integers(0, 31, (2, 2, 5))
@@ -72,13 +70,3 @@ def make_pair(name: str) -> Pair:
   run = functools.partial(circuits.graph_run, model, params)
   graph = circuits.make_graph(model.cfg)
   return Pair(model, params, graph, clean, corrupt, metric, run(clean), run(corrupt))
-
-
-@contextlib.contextmanager
-def quick_double():
-  """64-bit numbers, and programs that compile fast and run slowly."""
-  before = jax.config.read('jax_disable_most_optimizations')
-  jax.config.update('jax_disable_most_optimizations', True)
-  with jax.enable_x64(True):
-    yield
-  jax.config.update('jax_disable_most_optimizations', before)

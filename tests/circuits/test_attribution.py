@@ -7,15 +7,12 @@ import numpy as np
 import pytest
 
 from interp_jax import circuits, edits
-from tests.circuits.graphs import make_pair, quick_double
+from tests.circuits.graphs import make_pair
+from tests.slow import slow_but
+
+pytestmark = pytest.mark.usefixtures('double')
 
 EXACT = 1e-10
-
-
-@pytest.fixture(autouse=True, scope='module')
-def double():
-  with quick_double():
-    yield
 
 
 def attribute(name, sites, **options):
@@ -86,10 +83,8 @@ def patched_patterns(pair, site, point):
   return float((grad * (moved - own['pattern'][layer])).sum())
 
 
-@pytest.mark.parametrize(
-  'name', ['gpt2', pytest.param('llama', marks=pytest.mark.slow)]
-)
-@pytest.mark.parametrize('site', ['q', pytest.param('k', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('name', slow_but(['gpt2', 'llama'], 'gpt2'))
+@pytest.mark.parametrize('site', slow_but(['q', 'k'], 'q'))
 def test_qk_fix_recomputes_the_pattern_of_each_query_and_key(name, site):
   pair = make_pair(name)
   values = star(name, (site,), grad_drop=False)[site].values

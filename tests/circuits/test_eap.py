@@ -11,15 +11,11 @@ from interp_jax import circuits
 from interp_jax.circuits import eap
 from interp_jax.circuits.patched import Wiring, dense_wiring, walk
 from interp_jax.models import Transformer, TransformerConfig, init_params
-from tests.circuits.graphs import make_pair, quick_double
+from tests.circuits.graphs import make_pair
+
+pytestmark = pytest.mark.usefixtures('double')
 
 EXACT = 1e-11
-
-
-@pytest.fixture(autouse=True, scope='module')
-def double():
-  with quick_double():
-    yield
 
 
 @functools.cache

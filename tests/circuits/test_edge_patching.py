@@ -4,15 +4,11 @@ import numpy as np
 import pytest
 
 from interp_jax import circuits
-from tests.circuits.graphs import make_pair, quick_double
+from tests.circuits.graphs import make_pair
+
+pytestmark = pytest.mark.usefixtures('double')
 
 EXACT = 1e-11
-
-
-@pytest.fixture(autouse=True, scope='module')
-def double():
-  with quick_double():
-    yield
 
 
 def effects(name, **options):

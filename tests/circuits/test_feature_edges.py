@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 
 from interp_jax import circuits, edits
-from tests.circuits.graphs import make_pair, quick_double
+from tests.circuits.graphs import make_pair
+
+pytestmark = pytest.mark.usefixtures('double')
 
 EXACT = 1e-10
-
-
-@pytest.fixture(autouse=True, scope='module')
-def double():
-  with quick_double():
-    yield
 
 
 @jax.tree_util.register_dataclass

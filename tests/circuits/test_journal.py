@@ -14,8 +14,6 @@ from interp_jax import circuits
 from interp_jax.circuits.journal import Journal, fingerprint
 from interp_jax.sharding import simulated_env
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 ROOT = pathlib.Path(__file__).parents[2]
 SWEEP = """
 import sys, time

@@ -9,20 +9,13 @@ import pytest
 
 from interp_jax import circuits, core
 from interp_jax.testing import tiny_model
-from tests.circuits.graphs import FAMILIES, make_pair, quick_double
+from tests.circuits.graphs import FAMILIES, make_pair
+from tests.slow import slow_but
+
+pytestmark = pytest.mark.usefixtures('double')
 
 EXACT = 1e-11
-QUICK = ('gpt2', 'gemma2', 'falcon', 'attn-only')
-SOME = [
-  name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-  for name in FAMILIES
-]
-
-
-@pytest.fixture(autouse=True, scope='module')
-def double():
-  with quick_double():
-    yield
+SOME = slow_but(FAMILIES, 'gpt2', 'gemma2', 'falcon', 'attn-only')
 
 
 @functools.cache

@@ -9,8 +9,6 @@ from interp_jax import circuits, edits
 from interp_jax.circuits import restart, runner
 from interp_jax.testing import random_params, tiny_model
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 B, T = 2, 7
 PADDED = np.ones((B, T), bool)
 PADDED[0, :2] = PADDED[1, 6:] = False

@@ -10,8 +10,6 @@ import pytest
 from interp_jax import circuits, edits
 from interp_jax.edits import Splice
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 LAYERS, POSITIONS = 3, 6
 SLOW = pytest.mark.slow
 

@@ -9,8 +9,6 @@ import pytest
 
 from interp_jax import circuits, edits, sharding
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 LAYERS, POSITIONS, HEADS = 3, 6, 4
 
 

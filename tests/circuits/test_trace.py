@@ -6,8 +6,6 @@ import pytest
 
 from interp_jax import circuits, edits
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 SUBJECT = np.zeros((2, 6), bool)
 SUBJECT[0, 1:3] = SUBJECT[1, 2] = True
 

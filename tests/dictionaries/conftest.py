@@ -2,9 +2,6 @@ import pytest
 
 from interp_jax.dictionaries import Dictionary, TopK
 from tests.dictionaries.planted import Planted, plant, random_dictionary
-from tests.models.conftest import float64, quick_compile
-
-__all__ = ['float64', 'quick_compile']
 
 
 @pytest.fixture(scope='session')

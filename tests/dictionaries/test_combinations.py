@@ -141,13 +141,13 @@ def test_every_refusal_says_what_is_wrong_and_what_to_do():
 
 
 @pytest.mark.parametrize('architecture', ACCEPTED[7::250], ids=name_of)
-def test_what_is_accepted_trains(quick_compile, architecture):
+def test_what_is_accepted_trains(architecture):
   assert_learns(architecture)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('architecture', ACCEPTED[3::7], ids=name_of)
-def test_much_of_what_is_accepted_trains(quick_compile, architecture):
+def test_much_of_what_is_accepted_trains(architecture):
   assert_learns(architecture)
 
 

@@ -10,8 +10,6 @@ from interp_jax.training import next_token_losses
 from tests.dictionaries.planted import random_dictionary
 from tests.dictionaries.test_metrics import identity
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 BOS, LAYERS, SITE = 0, 2, 'resid_post'
 
 

@@ -50,7 +50,7 @@ def moments(state):
 
 
 @pytest.mark.parametrize('name', slow_but(ARCHITECTURES, 'batchtopk', 'jumprelu'))
-def test_sparse_kernels_make_the_step_of_dense_ones(name, quick_compile):
+def test_sparse_kernels_make_the_step_of_dense_ones(name):
   architecture = ARCHITECTURES[name]
   dense, logged = stepped(architecture, architecture.settings())
   sparse, same = stepped(architecture, architecture.settings(), 'sparse')
@@ -88,7 +88,7 @@ def test_a_step_by_lists_is_that_on_all_features(name, quick_compile, monkeypatc
 @pytest.mark.parametrize(
   'name', slow_but(['relu', 'gated', 'jumprelu', 'topk', 'p_anneal'], 'p_anneal')
 )
-def test_microbatches_make_the_step_of_the_whole_batch(name, quick_compile):
+def test_microbatches_make_the_step_of_the_whole_batch(name):
   architecture = ARCHITECTURES[name]
   whole, logged = stepped(architecture, architecture.settings())
   parts, same = stepped(architecture, architecture.settings(microbatches=4))
@@ -102,7 +102,7 @@ def test_microbatches_make_the_step_of_the_whole_batch(name, quick_compile):
 
 
 @pytest.mark.parametrize('name', slow_but(ARCHITECTURES, 'topk'))
-def test_a_step_in_bfloat16_is_close_to_one_in_float32(name, quick_compile):
+def test_a_step_in_bfloat16_is_close_to_one_in_float32(name):
   architecture = ARCHITECTURES[name]
   wide, logged = stepped(architecture, architecture.settings())
   narrow, rounded = stepped(

@@ -10,7 +10,7 @@ from interp_jax.lenses import FactoredMatrix
 from interp_jax.models.rotary import RotaryScaling
 from interp_jax.testing import tiny_model
 
-pytestmark = pytest.mark.usefixtures('float64')
+pytestmark = pytest.mark.usefixtures('double')
 
 # No biases, which circuits leave out; everything else that changes a head is in one.
 PLAIN = {'qkv_bias': False, 'attn_out_bias': False, 'layers': 2}
@@ -47,7 +47,7 @@ MODELS = {
 
 
 @pytest.fixture(scope='module', params=MODELS)
-def run(request, float64):
+def run(request, double):
   wide = {'dtype': 'float64', 'param_dtype': 'float64'}
   model, params = tiny_model(**PLAIN, **wide, **MODELS[request.param])
   for name in ('ln1', 'ln1_post'):

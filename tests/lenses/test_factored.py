@@ -7,7 +7,7 @@ import pytest
 
 from interp_jax.lenses import FactoredMatrix
 
-pytestmark = pytest.mark.usefixtures('float64')
+pytestmark = pytest.mark.usefixtures('double')
 
 
 @pytest.fixture

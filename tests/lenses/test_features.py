@@ -8,7 +8,7 @@ import pytest
 from interp_jax import edits, lenses
 from interp_jax.testing import tiny_model
 
-pytestmark = pytest.mark.usefixtures('float64')
+pytestmark = pytest.mark.usefixtures('double')
 
 MODELS = {
   'layernorm': {'positions': 'learned', 'parallel': True, 'unembed_bias': True},
@@ -19,7 +19,7 @@ RIGHT, WRONG = np.array([3, 4]), np.array([9, 8])
 
 
 @pytest.fixture(scope='module', params=MODELS)
-def run(request, float64):
+def run(request, double):
   wide = {'dtype': 'float64', 'param_dtype': 'float64', 'layers': 2}
   model, params = tiny_model(**wide, **MODELS[request.param])
   tokens = np.random.default_rng(0).integers(0, 31, (2, 6))

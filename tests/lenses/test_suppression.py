@@ -8,8 +8,6 @@ import pytest
 from interp_jax import lenses
 from interp_jax.testing import tiny_model
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 V, WIDTH = 40, 16
 
 

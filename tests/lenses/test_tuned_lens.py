@@ -10,8 +10,6 @@ from interp_jax.lenses import tuned_training
 from interp_jax.sharding import make_mesh
 from interp_jax.testing import tiny_model
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 CONFIG = lenses.TunedLensConfig(
   steps=60,
   batch_size=8,
@@ -25,7 +23,7 @@ CONFIG = lenses.TunedLensConfig(
 
 
 @pytest.fixture(scope='module')
-def model(quick_compile):
+def model():
   return tiny_model(norm='rmsnorm', positions='rotary', layers=2)
 
 

@@ -9,7 +9,7 @@ from interp_jax.models import Transformer, TransformerConfig
 from interp_jax.testing import random_params
 from tests.models import numpy_reference
 
-pytestmark = pytest.mark.usefixtures('quick_compile', 'float64')
+pytestmark = pytest.mark.usefixtures('float64')
 
 BASE = {
   'vocab_size': 11,

@@ -12,8 +12,6 @@ from interp_jax.core import SITES, site_shape
 from interp_jax.models import empty_cache, generate
 from interp_jax.testing import tiny_model
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 B, T, N = 2, 4, 4
 PROMPTS = np.random.default_rng(0).integers(0, 31, (B, T))
 MODELS = {

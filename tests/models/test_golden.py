@@ -10,15 +10,13 @@ import pytest
 
 from interp_jax import models
 from tests.models import golden_files, published
+from tests.slow import slow_but
 
 BOUND = 1e-10
 
 # One for each family; the others take their time.
 QUICK = {cases[-1].name for cases in published.FAMILIES.values()}
-NAMES = [
-  pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
-  for name in published.CASES
-]
+NAMES = slow_but(published.CASES, *QUICK)
 
 
 def test_every_case_has_its_file_and_every_file_its_case():
@@ -27,7 +25,7 @@ def test_every_case_has_its_file_and_every_file_its_case():
 
 
 @pytest.mark.parametrize('name', NAMES)
-@pytest.mark.usefixtures('float64', 'quick_compile')
+@pytest.mark.usefixtures('float64')
 def test_logits_and_the_last_residual_stream_are_those_of_transformers(name, tmp_path):
   kept = golden_files.read(name)
   folder = golden_files.make_checkpoint(name, tmp_path)

@@ -8,8 +8,6 @@ import pytest
 from interp_jax.models import processing
 from interp_jax.testing import tiny_model
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 TOKENS = np.random.default_rng(0).integers(0, 31, (2, 7))
 
 RMS = {'norm': 'rmsnorm', 'positions': 'rotary', 'gated': True, 'act': 'silu'}

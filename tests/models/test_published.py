@@ -9,6 +9,7 @@ import safetensors.numpy
 
 from interp_jax import models
 from tests.models import golden_files, published
+from tests.slow import slow_but
 
 BOUND = 1e-10
 SHORT = 9  # Tokens of the shorter sequence of a batch.
@@ -24,10 +25,7 @@ QUICK = {
   'bloom-plain',
   'bert-masked',
 }
-NAMES = [
-  pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
-  for name in published.CASES
-]
+NAMES = slow_but(published.CASES, *QUICK)
 
 
 @pytest.fixture
@@ -47,7 +45,7 @@ def padded_batch(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize('name', NAMES)
-@pytest.mark.usefixtures('float64', 'quick_compile')
+@pytest.mark.usefixtures('float64')
 def test_padding_on_either_side_changes_no_logits_and_no_residual_stream(
   name, tmp_path
 ):

@@ -10,8 +10,6 @@ from interp_jax.core import SITES
 from interp_jax.models import Transformer
 from interp_jax.testing import assert_acts_close, tiny_model
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 B, T, FIRST = 3, 7, 4
 TOKENS = np.random.default_rng(0).integers(0, 31, (B, T))
 PADDED = np.ones((B, T), bool)

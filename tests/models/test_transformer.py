@@ -22,8 +22,6 @@ from interp_jax.models.taps import Tap
 from interp_jax.sharding import TRANSFORMER_RULES, make_mesh, place, shard_batch
 from interp_jax.testing import random_params, tiny_model
 
-pytestmark = pytest.mark.usefixtures('quick_compile')
-
 B, T = 2, 6
 TOKENS, OTHER = np.random.default_rng(0).integers(0, 31, (2, B, T))
 # Between them, these have every site of the table.

@@ -20,7 +20,7 @@ pytestmark = [
   pytest.mark.filterwarnings('ignore::DeprecationWarning'),
   pytest.mark.filterwarnings('ignore::FutureWarning'),
   pytest.mark.filterwarnings('ignore::UserWarning'),
-  pytest.mark.usefixtures('quick_compile', 'float64'),
+  pytest.mark.usefixtures('float64'),
 ]
 
 

@@ -18,7 +18,6 @@ pytestmark = [
   pytest.mark.filterwarnings('ignore::DeprecationWarning'),
   pytest.mark.filterwarnings('ignore::FutureWarning'),
   pytest.mark.filterwarnings('ignore::UserWarning'),
-  pytest.mark.usefixtures('quick_compile'),
 ]
 
 MODELS = {

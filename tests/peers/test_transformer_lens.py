@@ -28,7 +28,6 @@ pytestmark = [
   pytest.mark.filterwarnings('ignore::DeprecationWarning'),
   pytest.mark.filterwarnings('ignore::FutureWarning'),
   pytest.mark.filterwarnings('ignore::UserWarning'),
-  pytest.mark.usefixtures('quick_compile'),
 ]
 
 EXACT, ROUNDED = 1e-10, 5e-5

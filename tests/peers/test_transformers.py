@@ -89,7 +89,6 @@ def assert_within(bound: float, ours: Any, theirs: np.ndarray) -> None:
   np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound)
 
 
-@pytest.mark.usefixtures('quick_compile')
 def test_in_float64_logits_residual_streams_and_patterns_are_those_of_transformers(
   pair,
 ):
@@ -106,7 +105,6 @@ def test_in_float64_logits_residual_streams_and_patterns_are_those_of_transforme
   assert_within(EXACT, last, pair.theirs.hidden[-1])
 
 
-@pytest.mark.usefixtures('quick_compile')
 def test_in_float32_logits_are_those_of_transformers_before_and_after_writing(
   pair, tmp_path
 ):
@@ -119,7 +117,7 @@ def test_in_float32_logits_are_those_of_transformers_before_and_after_writing(
 
 
 @pytest.mark.parametrize('name', DECODERS)
-@pytest.mark.usefixtures('quick_compile', 'float64')
+@pytest.mark.usefixtures('float64')
 def test_cached_greedy_tokens_are_those_of_transformers_and_of_an_uncached_run(
   name, read
 ):
@@ -135,7 +133,6 @@ def test_cached_greedy_tokens_are_those_of_transformers_and_of_an_uncached_run(
 
 
 @pytest.mark.parametrize('name', ['gpt2-untied', 'llama-plain', 'mixtral-plain'])
-@pytest.mark.usefixtures('quick_compile')
 def test_a_folder_of_many_shards_is_read_and_written_alike(name, read, tmp_path):
   import transformers
 

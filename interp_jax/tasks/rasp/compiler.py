@@ -4,6 +4,7 @@ import dataclasses
 from fractions import Fraction
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 import numpy as np
@@ -157,7 +158,7 @@ def compile_program(
     'blocks': blocks,
     'unembed': {'W_U': _unembedding(layout, outputs, cfg, confidence)},
   }
-  params = _to_jax(params)
+  params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
   return CompiledProgram(
     program,
     Transformer(cfg),
@@ -264,9 +265,3 @@ def _unembedding(
   for i, value in enumerate(layout.values[layout.program]):
     weights[space.start + i, index(outputs)[value]] = confidence
   return weights
-
-
-def _to_jax(tree: Any) -> Any:
-  if isinstance(tree, dict):
-    return {name: _to_jax(leaf) for name, leaf in tree.items()}
-  return jnp.asarray(tree, jnp.float32)

@@ -75,7 +75,7 @@ def test_steps_count_first_where_nothing_else_bounds_how_many_are_active():
 
 
 @pytest.mark.parametrize('name', slow_but(COUNTED, 'jumprelu'))
-def test_a_step_by_lists_is_that_on_all_features(name, quick_compile, monkeypatch):
+def test_a_step_by_lists_is_that_on_all_features(name, monkeypatch):
   monkeypatch.setattr(listed, 'room_of', lambda features: features)
   architecture = ARCHITECTURES[name]
   dense, logged = stepped(architecture, architecture.settings())

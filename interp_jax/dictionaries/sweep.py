@@ -251,7 +251,7 @@ def train_sweep(
     batches,
     trainer_lib.loop_config(trainer),
     workdir,
-    evaluate=_evaluator(configs, held_out),
+    evaluate=_evaluator(configs, held_out, mesh),
     place=functools.partial(training.place_batch, mesh=mesh),
     notes={
       'dictionary': config.to_dict(),
@@ -261,7 +261,7 @@ def train_sweep(
     sinks=sinks,
     progress=progress,
   )
-  trained = tuple(_exported(configs, result.state))
+  trained = tuple(_exported(configs, result.state, mesh))
   scores: tuple[dict[str, Any], ...] = ()
   if held_out is not None:
     scores = tuple(trainer_lib.score(one, held_out) for one in trained)
@@ -303,20 +303,24 @@ def _check_mesh(mesh: Mesh, members: int) -> None:
 
 
 def _exported(
-  configs: Sequence[DictionaryConfig], states: DictionaryState
+  configs: Sequence[DictionaryConfig], states: DictionaryState, mesh: Mesh | None
 ) -> list[Dictionary]:
-  """The dictionary of each member."""
+  """The dictionary of each member, whole in each process."""
   member = lambda i: jax.tree.map(lambda leaf: leaf[i], states)
-  return [export(config, member(i)) for i, config in enumerate(configs)]
+  exported = (export(config, member(i)) for i, config in enumerate(configs))
+  return [trainer_lib.whole(one, mesh) for one in exported]
 
 
-def _evaluator(configs: Sequence[DictionaryConfig], held_out: Any) -> Any:
+def _evaluator(
+  configs: Sequence[DictionaryConfig], held_out: Any, mesh: Mesh | None
+) -> Any:
   if held_out is None:
     return None
   trainer_lib.check_rows(configs[0], held_out, 'held_out')
 
   def evaluate(states: DictionaryState) -> dict[str, list[Any]]:
-    scores = [trainer_lib.score(one, held_out) for one in _exported(configs, states)]
+    members = _exported(configs, states, mesh)
+    scores = [trainer_lib.score(one, held_out) for one in members]
     return {name: [score[name] for score in scores] for name in scores[0]}
 
   return evaluate

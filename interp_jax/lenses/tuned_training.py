@@ -145,7 +145,8 @@ def train_tuned_lens(
     notes=settings | {'layers': layers, 'width': width},
     progress=progress,
   )
-  return TunedLensResult(result.state.params, result.finished, result.seconds)
+  lens = _here(result.state.params)
+  return TunedLensResult(lens, result.finished, result.seconds)
 
 
 def make_lens_step(
@@ -199,6 +200,13 @@ def _loss(
 def _evaluate(
   model: Model, params: Params, rows: np.ndarray, size: int, state: Any
 ) -> dict[str, float]:
-  scores = score_lens(model, params, rows, state.params, size)
+  scores = score_lens(model, params, rows, _here(state.params), size)
   kl = {f'held_out_kl_{i}': float(kl) for i, kl in enumerate(scores.kl[:-1])}
   return kl | {'held_out_loss': float(scores.kl.sum())}
+
+
+def _here(lens: TunedLens) -> TunedLens:
+  """A lens that each process has whole, on a device of its own."""
+  return jax.tree.map(
+    lambda leaf: leaf if leaf.is_fully_addressable else leaf.addressable_data(0), lens
+  )

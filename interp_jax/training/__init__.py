@@ -12,7 +12,7 @@ the stages of a longer job.
 """
 
 from interp_jax.training.checkpoints import Checkpoints, Restored
-from interp_jax.training.data import batches
+from interp_jax.training.data import OwnRows, batches
 from interp_jax.training.language_model import (
   make_evaluation,
   make_loss,
@@ -59,6 +59,7 @@ __all__ = [
   'MetricLog',
   'MetricWindow',
   'OptimizerConfig',
+  'OwnRows',
   'Restored',
   'Sink',
   'Stages',

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Integer
 import numpy as np
 
+from interp_jax.sharding import data_share
 from interp_jax.training.step import LossFn, place_batch
 
 LogitsFn = Callable[[Any, Any], Any]
@@ -81,8 +82,9 @@ def make_evaluation(
 
   def evaluate(params: Any) -> dict[str, float]:
     chunks = rows[: count * batch_size].astype(np.int32)
-    chunks = chunks.reshape(count, jax.process_count(), -1, rows.shape[1])
-    mine = (place_batch(chunk[jax.process_index()], mesh) for chunk in chunks)
+    share = data_share(mesh)
+    chunks = chunks.reshape(count, share.count, -1, rows.shape[1])
+    mine = (place_batch(chunk[share.index], mesh) for chunk in chunks)
     means = [by_position(params, tokens) for tokens in mine]
     losses = np.stack(jax.device_get(means)).mean(axis=0, dtype=np.float64)
     quarter = max(1, len(losses) // 4)

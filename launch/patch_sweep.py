@@ -105,6 +105,8 @@ def run(
       should_stop=should_stop,
       progress=place.index == 0,
     )
+    if place.index == 0:
+      results[name].save(workdir / f'{name}.npz')
   return pairs, results, tokenizer
 
 
@@ -184,8 +186,6 @@ def write(
   workdir: pathlib.Path,
 ) -> None:
   """Writes the results and says what they are."""
-  for name, result in results.items():
-    result.save(workdir / f'{name}.npz')
   write_json(workdir / 'sweeps.json', numbers(config, results))
   report.write(page(config, pairs, results, tokenizer), workdir / 'report.html')
   for name, result in results.items():

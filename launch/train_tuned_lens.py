@@ -91,7 +91,7 @@ def train(
   """Trains and, when the last step is done, scores and saves the lens."""
   model, params, tokenizer = loaded
   data, config = parse_config(values)
-  train, held_out = processes.after_first(
+  rows, held_out = processes.after_first(
     lambda: [
       data.tokens(split, tokenizer, workdir / 'tokens')
       for split in python_source.SPLITS
@@ -100,7 +100,7 @@ def train(
   result = lenses.train_tuned_lens(
     model,
     params,
-    train,
+    rows,
     config,
     workdir,
     held_out=held_out,

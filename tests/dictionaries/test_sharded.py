@@ -1,5 +1,7 @@
 """Dictionaries over many devices: the same step, whatever the mesh."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,9 +86,11 @@ def test_a_run_goes_on_on_another_mesh(tmp_path):
 
   whole = run(tmp_path / 'whole', None)
   with pytest.raises(KeyboardInterrupt):
-    run(tmp_path / 'parts', make_mesh(data=4, model=2), stop=7)
-  parts = run(tmp_path / 'parts', make_mesh(data=2, devices=jax.devices()[:2]))
-  assert_close(whole.state.params, parts.state.params, rtol=1e-3, atol=1e-4)
+    run(tmp_path / '4x2', make_mesh(data=4, model=2), stop=7)
+  for mesh in (make_mesh(data=2, model=2, devices=jax.devices()[:4]), None):
+    folder = shutil.copytree(tmp_path / '4x2', tmp_path / f'{mesh is None}')
+    parts = run(folder, mesh)
+    assert_close(whole.state.params, parts.state.params, rtol=1e-3, atol=1e-4)
 
 
 def test_members_of_a_sweep_may_be_split_over_devices(tmp_path):

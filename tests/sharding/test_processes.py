@@ -1,13 +1,6 @@
 """Two real processes, which talk to each other over a socket."""
 
-import os
-import socket
-import subprocess
-import sys
-
-import pytest
-
-from interp_jax.sharding import simulated_env
+from tests.processes import run
 
 PROGRAM = """
 import sys
@@ -29,37 +22,6 @@ jax.distributed.shutdown()
 """
 
 
-def free_address():
-  with socket.socket() as s:
-    s.bind(('127.0.0.1', 0))
-    return f'127.0.0.1:{s.getsockname()[1]}'
-
-
-@pytest.fixture
-def two_processes():
-  """Runs the program twice, each with two devices; gives both their outputs."""
-  env = os.environ | simulated_env(2)
-  address = free_address()
-  command = [sys.executable, '-c', PROGRAM, address]
-  processes = [
-    subprocess.Popen(
-      [*command, str(index)],
-      env=env,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for index in range(2)
-  ]
-  try:
-    yield [process.communicate(timeout=120) for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
-      process.wait()
-
-
-def test_two_processes_share_one_mesh_one_batch_and_one_model(two_processes):
-  for out, err in two_processes:
-    *_, last = ['', *out.splitlines()]  # Gloo writes to the output as well.
-    assert last == "{'data': 2, 'model': 2} (4, 2) [1.0, 1.0, 1.0]", err
+def test_two_processes_share_one_mesh_one_batch_and_one_model():
+  for said in run(lambda index, address: ['-c', PROGRAM, address, index], 2, devices=2):
+    assert said.last == "{'data': 2, 'model': 2} (4, 2) [1.0, 1.0, 1.0]"

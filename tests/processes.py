@@ -52,9 +52,9 @@ def start(arguments: Arguments, count: int, devices: int = 1) -> list[subprocess
 
 
 def finish(
-  processes: Sequence[subprocess.Popen], status: int = 0, timeout_s: float = 300
+  processes: Sequence[subprocess.Popen], *statuses: int, timeout_s: float = 300
 ) -> list[Said]:
-  """What the processes wrote until they ended, all with the status."""
+  """What the processes wrote until they ended: with 0, or each with its status."""
   wait = lambda process: Said(*process.communicate(timeout=timeout_s))
   try:
     with concurrent.futures.ThreadPoolExecutor(len(processes)) as threads:
@@ -63,7 +63,9 @@ def finish(
     for process in processes:
       process.kill()
       process.wait()
-  for process, one in zip(processes, said, strict=True):
+  for process, one, status in zip(
+    processes, said, statuses or [0] * len(said), strict=True
+  ):
     assert process.returncode == status, one.out + one.err
   return said
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 import os
 from typing import Any
 
-import jax
 import numpy as np
 
 from interp_jax.dictionaries.config import DictionaryConfig
@@ -12,6 +11,7 @@ from interp_jax.dictionaries.rows import Arranged, arrange
 from interp_jax.dictionaries.settings import TrainerConfig
 from interp_jax.dictionaries.sweep import train_sweep
 from interp_jax.dictionaries.trainer import Rows, train
+from interp_jax.sharding import data_share
 from interp_jax.store import Reader
 
 
@@ -49,18 +49,19 @@ def train_on_store(
   Raises:
     ValueError: as `train`, and if the batch does not divide over the processes.
   """
-  processes = jax.process_count()
-  if trainer.batch_size % processes:
+  share = data_share(options.get('mesh'))
+  if trainer.batch_size % share.count:
     raise ValueError(
-      f'batch_size={trainer.batch_size} does not divide over {processes} processes.'
+      f'batch_size={trainer.batch_size} does not divide into {share.count} shares, one'
+      f' for each process that reads rows of its own. Give a multiple of {share.count}.'
     )
   inputs, targets = array_names(reader, inputs, targets)
   batches = reader.batches(
-    trainer.batch_size // processes,
+    trainer.batch_size // share.count,
     trainer.seed,
     arrays=(*inputs, *targets),
-    process_index=jax.process_index(),
-    process_count=processes,
+    process_index=share.index,
+    process_count=share.count,
   )
   try:
     sample = sample_of(reader, sample_rows, inputs, targets)

@@ -261,13 +261,13 @@ def train_sweep(
     sinks=sinks,
     progress=progress,
   )
-  trained = tuple(_exported(configs, result.state))
+  trained = [trainer_lib.usable_alone(d) for d in _exported(configs, result.state)]
   scores: tuple[dict[str, Any], ...] = ()
   if held_out is not None:
     scores = tuple(trainer_lib.score(one, held_out) for one in trained)
   return SweepOfDictionaries(
     tuple(dict(member) for member in members),
-    trained,
+    tuple(trained),
     result.state,
     scores,
     result.finished,

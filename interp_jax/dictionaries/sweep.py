@@ -251,7 +251,7 @@ def train_sweep(
     batches,
     trainer_lib.loop_config(trainer),
     workdir,
-    evaluate=_evaluator(configs, held_out, mesh),
+    evaluate=_evaluator(configs, held_out),
     place=functools.partial(training.place_batch, mesh=mesh),
     notes={
       'dictionary': config.to_dict(),
@@ -261,7 +261,7 @@ def train_sweep(
     sinks=sinks,
     progress=progress,
   )
-  trained = tuple(_exported(configs, result.state, mesh))
+  trained = tuple(_exported(configs, result.state))
   scores: tuple[dict[str, Any], ...] = ()
   if held_out is not None:
     scores = tuple(trainer_lib.score(one, held_out) for one in trained)
@@ -303,24 +303,21 @@ def _check_mesh(mesh: Mesh, members: int) -> None:
 
 
 def _exported(
-  configs: Sequence[DictionaryConfig], states: DictionaryState, mesh: Mesh | None
+  configs: Sequence[DictionaryConfig], states: DictionaryState
 ) -> list[Dictionary]:
-  """The dictionary of each member, whole in each process."""
+  """The dictionary of each member."""
   member = lambda i: jax.tree.map(lambda leaf: leaf[i], states)
   exported = (export(config, member(i)) for i, config in enumerate(configs))
-  return [trainer_lib.whole(one, mesh) for one in exported]
+  return [trainer_lib.usable_alone(one) for one in exported]
 
 
-def _evaluator(
-  configs: Sequence[DictionaryConfig], held_out: Any, mesh: Mesh | None
-) -> Any:
+def _evaluator(configs: Sequence[DictionaryConfig], held_out: Any) -> Any:
   if held_out is None:
     return None
   trainer_lib.check_rows(configs[0], held_out, 'held_out')
 
   def evaluate(states: DictionaryState) -> dict[str, list[Any]]:
-    members = _exported(configs, states, mesh)
-    scores = [trainer_lib.score(one, held_out) for one in members]
+    scores = [trainer_lib.score(one, held_out) for one in _exported(configs, states)]
     return {name: [score[name] for score in scores] for name in scores[0]}
 
   return evaluate

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Integer
 import numpy as np
 
+from interp_jax import sharding
 from interp_jax.harvest import placement
 from interp_jax.harvest.buffer import Buffer
 from interp_jax.harvest.forward import Forward, Sites, make_forward
@@ -144,7 +145,7 @@ class Stream(Iterator[Any]):
     for batch, _ in self._sequences.select(chosen).batches(mixing.model_batch):
       inputs = placement.inputs(self._mesh, batch.tokens, batch.mask)
       acts = self._forward.run(params, *inputs)
-      act = placement.fetch(acts[array or self._forward.specs[0].name])
+      act = sharding.to_host(acts[array or self._forward.specs[0].name])
       parts.append(act[batch.keep].astype(np.float32))
       found += len(parts[-1])
       if found >= rows:

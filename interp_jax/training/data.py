@@ -2,8 +2,8 @@
 
 Grain shuffles the rows anew in every epoch. The order is a function of the seed and of
 the number of batches taken, so an iterator's state is one number. With several
-processes, each reads its own slice; batch k is the same set of rows for any number of
-processes.
+processes, each reads the slice that its devices need (`sharding.data_share`); batch k
+is the same set of rows for any number of slices.
 """
 
 from collections.abc import Iterator
@@ -40,8 +40,9 @@ def batches(
       be pytrees of arrays.
     batch_size: rows of a batch, over all processes.
     seed: seed of the shuffle.
-    process_index: this process. By default, JAX's.
-    process_count: number of processes. By default, JAX's.
+    process_index: which slice to read. By default, JAX's process, which is right where
+      no copy of a model is on devices of several; `*data_share(mesh)` always is.
+    process_count: of how many. By default, JAX's number of processes.
     prefetch: batches that are read ahead.
 
   Raises:

@@ -44,9 +44,7 @@ class MetricWindow:
     Before the first step there is no such step.
     """
     leaves = jax.tree.leaves(self._last)
-    return bool(leaves) and all(
-      leaf.is_ready() for leaf in leaves if isinstance(leaf, jax.Array)
-    )
+    return bool(leaves) and all(map(_is_ready, leaves))
 
   def add(self, metrics: dict[str, Any]) -> None:
     """Takes the metrics of the next step, which may not be computed yet."""
@@ -160,6 +158,11 @@ def _truncate(path: pathlib.Path, step: int) -> list[Record]:
   partial.write_text(lines, encoding='utf-8')
   partial.replace(path)
   return kept
+
+
+def _is_ready(value: Any) -> bool:
+  """Whether a value is there already; what is not on a device always is."""
+  return not hasattr(value, 'is_ready') or value.is_ready()
 
 
 def _mean(values: list[Any]) -> Any:

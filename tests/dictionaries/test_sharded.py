@@ -11,8 +11,8 @@ from interp_jax import dictionaries, training
 from interp_jax.dictionaries import initial
 from interp_jax.dictionaries import step as step_lib
 from interp_jax.dictionaries.trainer import as_pair, dictionary_rules, plan_of
-from interp_jax.sharding import make_mesh, shardings
-from tests.dictionaries.architectures import ARCHITECTURES
+from interp_jax.sharding import make_mesh, shardings, spec_tree
+from tests.dictionaries.architectures import ARCHITECTURES, FEATURES, SOURCES, WIDTH
 from tests.dictionaries.runs import StopsAt, assert_close
 from tests.slow import slow_but
 
@@ -37,6 +37,31 @@ def advance(architecture, settings, state, mesh, count):
   for _ in range(count):
     state, metrics = compiled(state, training.place_batch(next(batches), mesh))
   return state, metrics
+
+
+def skipping():
+  """A cross-layer transcoder with a skip connection, which no other test splits."""
+  wiring = dictionaries.CrossLayerTranscoder(SOURCES, use_skip=True)
+  return ARCHITECTURES['cross_layer_topk']._replace(wiring=wiring)
+
+
+@pytest.mark.parametrize('optimizer', ['adam', 'signum'])
+@pytest.mark.parametrize('name', [*ARCHITECTURES, 'cross_layer_skip'])
+def test_every_leaf_of_a_state_has_a_rule_and_is_split_if_it_is_large(name, optimizer):
+  architecture = skipping() if name == 'cross_layer_skip' else ARCHITECTURES[name]
+  settings = architecture.settings(optimizer=optimizer)
+  state = jax.eval_shape(lambda: first_state(architecture, settings))
+  specs = spec_tree(dictionary_rules(architecture.config), state)
+  leaves = zip(
+    jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(specs), strict=True
+  )
+  for (path, leaf), spec in leaves:
+    axes = [axis for axis, size in enumerate(leaf.shape) if size == FEATURES]
+    if not axes and 'W_skip' in jax.tree_util.keystr(path):
+      axes = [leaf.ndim - 2]
+    given = [axis for axis, entry in enumerate(spec) if entry == 'model']
+    assert given == axes, (path, leaf.shape, spec)
+    assert axes or leaf.size <= SOURCES * WIDTH, (path, leaf.shape)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ def work(place: job.Place) -> bool:
     try:
       reader = run(CONFIG.value.to_dict(), workdir, should_stop, OUTPUT.value, *place)
     except harvest_lib.Stopped as stopped:
-      print(f'Stopped: {stopped}. Run again to go on.')
+      if place.index == 0:
+        print(f'Stopped: {stopped}. Run again to go on.')
       return False
   if place.index == 0:
     print(reader)

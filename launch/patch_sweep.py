@@ -206,7 +206,8 @@ def work(place: job.Place) -> bool:
     try:
       pairs, results, tokenizer = run(config, workdir, should_stop, place)
     except circuits.Stopped as stopped:
-      print(f'Stopped: {stopped}. Run again to go on.')
+      if place.index == 0:
+        print(f'Stopped: {stopped}. Run again to go on.')
       return False
   if place.index == 0:
     write(config, pairs, results, tokenizer, workdir)

@@ -1,6 +1,8 @@
 """Batches that do not depend on how many processes read them."""
 
+import collections
 from collections.abc import Iterator, Mapping
+import concurrent.futures
 from typing import Any
 
 import jax
@@ -19,6 +21,8 @@ class Lanes(Iterator[Any]):
   number of processes. With fewer lanes than processes, some read the same blocks and
   each keeps its own rows of them; with a multiple of the processes, none does.
 
+  A thread puts the next batches together while the last one is computed with.
+
   `get_state` is the position of all lanes. With several processes all must ask for it,
   because each knows its own lanes only.
   """
@@ -32,6 +36,7 @@ class Lanes(Iterator[Any]):
     *,
     arrays: Any = None,
     window_blocks: int = 64,
+    ahead: int = 2,
     process_index: int = 0,
     process_count: int = 1,
   ):
@@ -45,6 +50,7 @@ class Lanes(Iterator[Any]):
         other batches.
       arrays: Which arrays, as in `Reader.batches`.
       window_blocks: How many blocks are shuffled together in memory, in all lanes.
+      ahead: How many batches are put together before they are asked for.
       process_index: Which part of the batches to read.
       process_count: Of how many.
 
@@ -74,27 +80,30 @@ class Lanes(Iterator[Any]):
       )
       for lane in range(first, last)
     }
+    self._positions = self._positions_now()
+    self._ahead = ahead
+    self._thread = concurrent.futures.ThreadPoolExecutor(1, 'lanes')
+    self._queue: collections.deque[concurrent.futures.Future] = collections.deque()
 
   def __iter__(self) -> 'Lanes':
     return self
 
   def __next__(self) -> Any:
-    parts = [next(stream) for stream in self._streams.values()]
-    if len(parts) == 1:
-      return jax.tree.map(lambda rows: rows[self._own], parts[0])
-    return jax.tree.map(lambda *rows: np.concatenate(rows)[self._own], *parts)
+    while len(self._queue) <= self._ahead:
+      self._queue.append(self._thread.submit(self._make))
+    batch, self._positions = self._queue.popleft().result()
+    return batch
 
   def get_state(self) -> dict[str, Any]:
     """The position: what `set_state` needs to continue with the next batch."""
-    states = {lane: stream.get_state() for lane, stream in self._streams.items()}
     position = np.full((self._lanes, 3), -1, np.int32)
-    for lane, state in states.items():
-      position[lane] = state['window'], state['offset'], state['batches']
+    for lane, own in self._positions.items():
+      position[lane] = own
     if jax.process_count() > 1:
       from jax.experimental import multihost_utils
 
       position = multihost_utils.process_allgather(position).max(0)
-    order = next(iter(states.values()))['order']
+    order = next(iter(self._streams.values())).get_state()['order']
     order = {k: v for k, v in order.items() if k != 'process_index'}
     return {'lanes': np.asarray(position).tolist(), 'order': order}
 
@@ -110,6 +119,7 @@ class Lanes(Iterator[Any]):
         f'The position is one in {len(saved)} lanes, and these are {self._lanes}: give'
         ' as many.'
       )
+    self._forget()
     for lane, stream in self._streams.items():
       window, offset, batches = saved[lane]
       stream.set_state(
@@ -120,8 +130,33 @@ class Lanes(Iterator[Any]):
           'order': {**state['order'], 'process_index': lane},
         }
       )
+    self._positions = self._positions_now()
 
   def close(self) -> None:
     """Stops the prefetch."""
+    self._forget()
+    self._thread.shutdown()
     for stream in self._streams.values():
       stream.close()
+
+  def _make(self) -> tuple[Any, dict[int, tuple[int, int, int]]]:
+    """The next batch, and where it leaves the lanes."""
+    parts = [next(stream) for stream in self._streams.values()]
+    if len(parts) == 1:
+      batch = jax.tree.map(lambda rows: rows[self._own], parts[0])
+    else:
+      batch = jax.tree.map(lambda *rows: np.concatenate(rows)[self._own], *parts)
+    return batch, self._positions_now()
+
+  def _positions_now(self) -> dict[int, tuple[int, int, int]]:
+    """Window, offset and batches of each of this process's lanes."""
+    states = {lane: stream.get_state() for lane, stream in self._streams.items()}
+    names = ('window', 'offset', 'batches')
+    return {lane: tuple(s[name] for name in names) for lane, s in states.items()}
+
+  def _forget(self) -> None:
+    """Drops what was put together ahead."""
+    for future in self._queue:
+      future.cancel()
+    concurrent.futures.wait(self._queue)
+    self._queue.clear()

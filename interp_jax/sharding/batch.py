@@ -122,6 +122,26 @@ def shard_batch(mesh: Mesh, batch: Any, whole: bool = False) -> Any:
   return jax.tree.map(globalise, batch)
 
 
+def from_here(mesh: Mesh, tree: Any) -> Any:
+  """A tree that `jax.device_put` can put onto a mesh of several processes.
+
+  It takes an array that a process holds whole, if the array is not bound to a device:
+  what came from a file or a `device_put` is, and goes by the host.
+
+  Args:
+    mesh: The mesh.
+    tree: A pytree of arrays.
+
+  Returns:
+    The same values; the same arrays where the mesh is one of this process's devices.
+  """
+  here = jax.process_index()
+  if all(device.process_index == here for device in mesh.devices.flat):
+    return tree
+  local = lambda leaf: isinstance(leaf, jax.Array) and leaf.is_fully_addressable
+  return jax.tree.map(lambda leaf: np.asarray(leaf) if local(leaf) else leaf, tree)
+
+
 def replicate(mesh: Mesh, tree: Any) -> Any:
   """The tree with every leaf whole on every device of the mesh.
 
@@ -132,7 +152,7 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
   Returns:
     The same values as global, replicated arrays.
   """
-  return jax.device_put(tree, NamedSharding(mesh, P()))
+  return jax.device_put(from_here(mesh, tree), NamedSharding(mesh, P()))
 
 
 def keep_or_replicate(mesh: Mesh, tree: Any) -> Any:

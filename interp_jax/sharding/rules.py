@@ -27,6 +27,7 @@ from jax.sharding import PartitionSpec as P
 import numpy as np
 
 from interp_jax.core import unknown
+from interp_jax.sharding.batch import from_here
 from interp_jax.sharding.mesh import MODEL
 
 Rules = tuple[tuple[str, P], ...]
@@ -213,4 +214,4 @@ def place(mesh: Mesh, rules: Rules, tree: Any) -> Any:
   Raises:
     ValueError: as `shardings`.
   """
-  return jax.device_put(tree, shardings(mesh, rules, tree))
+  return jax.device_put(from_here(mesh, tree), shardings(mesh, rules, tree))

@@ -7,9 +7,9 @@ Each process reads its share of the data and gives the rows of it:
     batch = shard_batch(mesh, rows)
 
 Mostly a share is a process's alone. Where the devices of several processes hold one
-copy of the model, they need the same rows, and so they have the same share. On a v5e
-4 × 4 that is four hosts of four chips, `make_mesh(model=4)` makes two shares of four
-processes.
+copy of the model, they need the same rows, and so they have the same share: on a v5e
+4 × 4, which is four hosts of 2 × 2 chips, `make_mesh(model=4)` lays a copy along a row
+of chips, and there are two shares, each for two hosts.
 """
 
 from collections.abc import Callable

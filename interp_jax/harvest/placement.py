@@ -1,4 +1,4 @@
-"""Parameters and batches on the devices of a harvest."""
+"""Batches on the devices of a harvest."""
 
 from typing import Any
 
@@ -35,11 +35,6 @@ def check_local(mesh: Mesh | None) -> None:
       'The mesh has devices of other processes, but each process harvests rows of its '
       'own. Give sharding.make_mesh(devices=jax.local_devices()).'
     )
-
-
-def parameters(mesh: Mesh | None, params: Any) -> Any:
-  """The parameters on the mesh: those that are not placed there are replicated."""
-  return params if mesh is None else sharding.keep_or_replicate(mesh, params)
 
 
 def inputs(mesh: Mesh | None, tokens: np.ndarray, mask: np.ndarray | None) -> Any:

@@ -140,12 +140,12 @@ class Stream(Iterator[Any]):
     chosen = every[
       np.linspace(0, mixing.sequences - 1, min(count, len(every)), dtype=int)
     ]
-    params = placement.parameters(self._mesh, self._forward.params)
+    forward = self._forward.on(self._mesh)
     parts, found = [], 0
     for batch, _ in self._sequences.select(chosen).batches(mixing.model_batch):
       inputs = placement.inputs(self._mesh, batch.tokens, batch.mask)
-      acts = self._forward.run(params, *inputs)
-      act = sharding.to_host(acts[array or self._forward.specs[0].name])
+      acts = forward.run(forward.params, *inputs)
+      act = sharding.to_host(acts[array or forward.specs[0].name])
       parts.append(act[batch.keep].astype(np.float32))
       found += len(parts[-1])
       if found >= rows:

@@ -16,6 +16,7 @@ from interp_jax.sharding.batch import (
   Share,
   data_share,
   keep_or_replicate,
+  over_data,
   replicate,
   shard_batch,
 )
@@ -42,6 +43,7 @@ __all__ = [
   'keep_or_replicate',
   'local_rows',
   'make_mesh',
+  'over_data',
   'place',
   'replicate',
   'shard_batch',

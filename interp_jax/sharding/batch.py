@@ -7,11 +7,12 @@ Each process reads its share of the data and gives the rows of it:
     batch = shard_batch(mesh, rows)
 
 Mostly a share is a process's alone. Where the devices of several processes hold one
-copy of the model, they need the same rows, and so they have the same share. On a v5e
-4 × 4 that is four hosts of four chips, `make_mesh(model=4)` makes two shares of four
-processes.
+copy of the model, they need the same rows, and so they have the same share: on a v5e
+4 × 4, which is four hosts of 2 × 2 chips, `make_mesh(model=4)` lays a copy along a row
+of chips, and there are two shares, each for two hosts.
 """
 
+from collections.abc import Callable
 import functools
 from typing import Any, NamedTuple
 
@@ -153,6 +154,40 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
     The same values as global, replicated arrays.
   """
   return jax.device_put(from_here(mesh, tree), NamedSharding(mesh, P()))
+
+
+def over_data(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
+  """A function of which each copy of the model computes its own rows.
+
+  XLA splits most programs over `data` by itself, and this changes nothing. Where rows
+  are sorted or counted together it cannot, though no row's result depends on another's:
+  it then gathers all rows on every device. A mixture of experts does that. Here nothing
+  is exchanged over `data`, whatever the function does; over `model`, XLA goes on to
+  choose.
+
+  Args:
+    mesh: The mesh.
+    function: From parameters and a batch, in some arguments, to a pytree of arrays.
+      Rows, the leading axis of the batch and of the results, do not depend on each
+      other.
+
+  Returns:
+    The same function, to be compiled. Parameters that are split over `data` are
+    gathered first.
+  """
+
+  def mapped(params: Any, *batch: Any) -> Any:
+    rows = (P(DATA),) * len(batch)
+    return jax.shard_map(
+      function,
+      mesh=mesh,
+      in_specs=(P(), *rows),
+      out_specs=P(DATA),
+      axis_names={DATA},
+      check_vma=False,
+    )(params, *batch)
+
+  return mapped
 
 
 def keep_or_replicate(mesh: Mesh, tree: Any) -> Any:

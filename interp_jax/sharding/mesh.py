@@ -3,9 +3,9 @@
 Devices come in *slices*: groups with a fast network inside (a TPU slice's interconnect,
 a host's NVLink) and a slow one between them (the data centre's). `make_mesh` lays them
 out so that a copy of the model never leaves its slice, and `data` counts the copies
-slice by slice. What is exchanged over `model` then stays on the fast network, and only
-sums over `data` (gradients, once a step) cross the slow one; XLA takes such a sum first
-within the slices and then between them.
+slice by slice. What is exchanged over `model` then stays on the fast network. Only sums
+over `data` (gradients, once a step) cross the slow one, and neighbours can be summed
+within their slice first.
 
 Slices have no mesh axis of their own. Everything that is split over `data` would have
 to name that axis as well, in every sharding and every `psum`, to say the same thing.
@@ -31,8 +31,8 @@ def slice_of(device: Any) -> int:
     device: A device, or a topology's description of one.
 
   Returns:
-    Its `slice_index`. TPUs that have none are in the only slice that there is; of other
-    devices without one, which GPUs of today's jax are not, it is the process.
+    Its `slice_index`. TPUs without one are all in the same slice; of other devices
+    without one, CPUs say, it is the process.
   """
   # On some, the attribute is there without a value.
   index = getattr(device, 'slice_index', None)

@@ -34,7 +34,9 @@ Rules = tuple[tuple[str, P], ...]
 
 # Layers are stacked, so everything in `blocks` leads with the layer axis L. Heads (H
 # and G) and neurons (M) are split, so that attention and MLP need one all-reduce each,
-# after W_O and W_out. The vocabulary (V) is split in W_E and W_U.
+# after W_O and W_out; of a mixture, the neurons of each expert: its rows are chosen by
+# the router, and devices that hold whole experts would have to pass them around. The
+# vocabulary (V) is split in W_E and W_U, and the embedding needs an all-reduce as well.
 TRANSFORMER_RULES: Rules = (
   (r'(^|/)embed/W_E$', P(MODEL, None)),  # [V, D]
   (r'(^|/)unembed/W_U$', P(None, MODEL)),  # [D, V]
@@ -45,7 +47,8 @@ TRANSFORMER_RULES: Rules = (
   (r'(^|/)mlp/W_(in|gate)$', P(None, None, MODEL)),  # [L, D, M]
   (r'(^|/)mlp/b_(in|gate)$', P(None, MODEL)),  # [L, M]
   (r'(^|/)mlp/W_out$', P(None, MODEL)),  # [L, M, D]
-  (r'(^|/)experts/W_(in|gate|out)$', P(None, MODEL)),  # [L, E, ...]
+  (r'(^|/)experts/W_(in|gate)$', P(None, None, None, MODEL)),  # [L, E, D, M]
+  (r'(^|/)experts/W_out$', P(None, None, MODEL)),  # [L, E, M, D]
   # What is small is replicated: biases of the residual stream, positions, norms, the
   # router and BERT's heads.
   (r'(^|/)(attn/b_O|mlp/b_out)$', P()),  # [L, D]

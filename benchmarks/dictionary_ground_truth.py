@@ -52,7 +52,7 @@ from interp_jax.core import unknown
 
 ARCHITECTURES = ('relu', 'jumprelu', 'topk', 'batchtopk', 'matryoshka')
 SIDES = ('SAELens', 'interp_jax')
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 # Dictionaries for each run whose L0 follows from a coefficient.
 SEARCH = 3
 # SAELens's rate does not fall unless told to; ours does, so theirs does as much here.

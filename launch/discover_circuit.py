@@ -6,7 +6,8 @@
 `DIR` gets `scores.json` and `circuit.json` (the format of EAP-IG and MIB), `curve.npz`
 with the faithfulness of circuits of rising size, `summary.json`, and the pictures
 `circuit.svg`, `circuit.png` and `faithfulness.svg`. ACDC keeps what it found at each
-threshold in `DIR/acdc` and goes on from there when it is run again.
+threshold in `DIR/acdc` and goes on from there when it is run again. It runs as one
+process.
 
 Any setting can be changed: `--config.method=edge-pruning --config.task.name=reverse`.
 """
@@ -15,12 +16,14 @@ import json
 import pathlib
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 import numpy as np
 
 import interp_jax
 from interp_jax import circuits, core, report, tasks
+from interp_jax.training import job
+from interp_jax.training.stages import write_json
 
 CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Configuration file, for example configs/circuits/compiled.py.'
@@ -148,14 +151,22 @@ def draw(
     picture = report.circuit_picture(edges)
     picture.savefig(workdir / 'circuit.svg')
     picture.savefig(workdir / 'circuit.png', dpi=160, facecolor='white')
-  figure = report.curves(
-    {'faithfulness': (curve.shares, curve.faithfulness)},
-    x_name='share of edges',
-    y_name='faithfulness',
-    log_x=True,
-    levels={'the whole model': 1.0},
-  )
+  figure = report.faithfulness_picture(curve.shares, curve.faithfulness)
   figure.savefig(workdir / 'faithfulness.svg')
+
+
+def check_same(path: pathlib.Path, config: dict[str, Any]) -> None:
+  """Writes the configuration of a run down, or compares it with what is written.
+
+  Raises:
+    ValueError: if the file holds another configuration.
+  """
+  given = json.loads(json.dumps(config))  # As it is read: with lists for tuples.
+  if path.exists() and json.loads(path.read_text(encoding='utf-8')) != given:
+    raise ValueError(
+      f'{path.parent} holds a run of another configuration; give another folder.'
+    )
+  write_json(path, given)
 
 
 def run(config: dict[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
@@ -164,13 +175,7 @@ def run(config: dict[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
   Raises:
     ValueError: if the folder holds a run of another configuration.
   """
-  workdir.mkdir(parents=True, exist_ok=True)
-  written, text = workdir / 'config.json', json.dumps(config, indent=1, sort_keys=True)
-  if written.exists() and written.read_text(encoding='utf-8') != text:
-    raise ValueError(
-      f'{workdir} holds a run of another configuration; give another folder.'
-    )
-  written.write_text(text, encoding='utf-8')
+  check_same(workdir / 'config.json', config)
   question, truth = make_question(config)
   settings = dict(config['settings'].get(config['method'], {}))
   if config['method'] == 'acdc':
@@ -195,17 +200,20 @@ def run(config: dict[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
   )
   draw(workdir, circuit, curve)
   summary = summarize(scores, circuit, curve, faithfulness, truth)
-  (workdir / 'summary.json').write_text(json.dumps(summary, indent=1), encoding='utf-8')
+  write_json(workdir / 'summary.json', summary)
   return summary
 
 
-def main(argv: list[str]) -> None:
+def work() -> bool:
   """Finds the circuit and says what it is worth."""
+  print(json.dumps(run(CONFIG.value.to_dict(), pathlib.Path(WORKDIR.value))))
+  return True
+
+
+def main(argv: list[str]) -> int:
+  """Runs it, in one process."""
   del argv
-  if not flags.FLAGS['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)  # Libraries tell much at INFO.
-  summary = run(CONFIG.value.to_dict(), pathlib.Path(WORKDIR.value))
-  print(json.dumps(summary))
+  return job.run_alone(work)
 
 
 if __name__ == '__main__':

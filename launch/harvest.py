@@ -5,11 +5,12 @@
 `DIR/tokens` gets the tokens with the names of their documents, `DIR/activations` the
 dataset, which `interp_jax.store.Reader` opens; `--output` puts it elsewhere, e.g. at
 `s3://bucket/prefix`. Run again, it goes on from the last complete shard, however it was
-ended; Ctrl-C or SIGTERM end it behind one. The dataset is byte for byte that of a run
-that was never stopped.
+ended; Ctrl-C or SIGTERM end it behind one, with the exit status 75. The dataset is byte
+for byte that of a run that was never stopped.
 
-Several hosts that share a file system harvest one dataset when each says which of them
-it is: `--processes=4 --process=0`, and so on.
+Several processes harvest one dataset, each its shards, on storage that they share: see
+BUILD.md. They need not know of each other, only which of them each is:
+`--processes=4 --process=0`, and so on.
 
 Any setting can be changed: `--config.tokens.max_tokens=1000000`.
 """
@@ -20,7 +21,7 @@ import sys
 import time
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 import jax
 from ml_collections import config_flags
 
@@ -28,7 +29,7 @@ import interp_jax
 from interp_jax import harvest as harvest_lib
 from interp_jax import sharding, store
 from interp_jax.tasks import python_source
-from interp_jax.training import signals
+from interp_jax.training import job, signals
 
 # Configurations import their neighbours, from `configs`.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
@@ -38,8 +39,6 @@ CONFIG = config_flags.DEFINE_config_file(
 )
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
 OUTPUT = flags.DEFINE_string('output', '', 'Where the dataset goes, if elsewhere.')
-PROCESS = flags.DEFINE_integer('process', 0, 'Which of the processes this is.')
-PROCESSES = flags.DEFINE_integer('processes', 1, 'How many there are.')
 flags.mark_flag_as_required('config')
 
 SOURCES = {
@@ -118,29 +117,30 @@ def run(
     process_index=process,
     process_count=processes,
     should_stop=should_stop,
+    progress=process == 0,
   )
 
 
-def main(argv: list[str]) -> None:
-  """Harvests and says what there is."""
-  del argv
-  if not flags.FLAGS['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)  # Libraries tell much at INFO.
+def work(place: job.Place) -> bool:
+  """Harvests and says what there is; returns whether all is done."""
   workdir = pathlib.Path(WORKDIR.value)
   with signals.catch_interrupts() as interrupted:
+    should_stop = lambda: interrupted.requested
     try:
-      reader = run(
-        CONFIG.value.to_dict(),
-        workdir,
-        lambda: interrupted.requested,
-        OUTPUT.value,
-        PROCESS.value,
-        PROCESSES.value,
-      )
+      reader = run(CONFIG.value.to_dict(), workdir, should_stop, OUTPUT.value, *place)
     except harvest_lib.Stopped as stopped:
-      print(f'Stopped: {stopped}. Run again to go on.')
-      return
-  print(reader)
+      if place.index == 0:
+        print(f'Stopped: {stopped}. Run again to go on.')
+      return False
+  if place.index == 0:
+    print(reader)
+  return True
+
+
+def main(argv: list[str]) -> int:
+  """Runs it in as many processes as the flags say."""
+  del argv
+  return job.run(work, apart=True)
 
 
 if __name__ == '__main__':

@@ -5,29 +5,36 @@
 `DIR/NAME.npz` gets each sweep (`circuits.SweepResult.load` reads it), `sweeps.json` the
 same as numbers with the runs' metrics and the largest effects, `report.html` a page
 with the pictures. Run again, it goes on behind the last chunk that is finished, however
-it was ended; Ctrl-C or SIGTERM end it behind one.
+it was ended; Ctrl-C or SIGTERM end it behind one, with the exit status 75.
+
+Several processes share a sweep, each its worlds, through `DIR`, on storage that they
+share: see BUILD.md. They need not know of each other, only which of them each is:
+`--processes=4 --process=0`, and so on.
 
 Any setting can be changed: `--config.pairs.pairs=64 --config.model=DIR`.
 """
 
 from collections.abc import Callable
-import json
 import pathlib
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
+import jax
 from ml_collections import config_flags
 import numpy as np
 
 import interp_jax
 from interp_jax import circuits, report, sharding, tasks
-from interp_jax.training import signals
+from interp_jax.training import job, signals
+from interp_jax.training.stages import write_json
 
 CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Configuration file, for example configs/sweeps/induction.py.'
 )
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
 flags.mark_flag_as_required('config')
+
+ALONE = job.Place(0, 1)
 
 DIRECTIONS = ('denoising', 'noising')
 METRICS = {
@@ -60,7 +67,10 @@ def chosen(kind: str, name: str, allowed: Any) -> Any:
 
 
 def run(
-  config: dict[str, Any], workdir: pathlib.Path, should_stop: Callable[[], bool]
+  config: dict[str, Any],
+  workdir: pathlib.Path,
+  should_stop: Callable[[], bool],
+  place: job.Place = ALONE,
 ) -> tuple[tasks.Pairs, dict[str, circuits.SweepResult], Any]:
   """Sweeps, or goes on doing so.
 
@@ -75,7 +85,8 @@ def run(
   if config['source'] != 'pairs':
     source = config['source']
   metric = chosen('metric', config['metric'], METRICS)(pairs)
-  mesh = sharding.make_mesh(model=config['mesh']['model'])
+  devices = jax.local_devices()
+  mesh = sharding.make_mesh(model=config['mesh']['model'], devices=devices)
   params = sharding.place(mesh, sharding.TRANSFORMER_RULES, params)
   results = {}
   for name, (site, *over) in config['sweeps'].items():
@@ -90,25 +101,32 @@ def run(
       logit_positions=np.array([base.shape[1] - 1]),
       mesh=mesh,
       workdir=workdir / 'worlds' / name,
+      share=place,
       should_stop=should_stop,
+      progress=place.index == 0,
     )
-    results[name].save(workdir / f'{name}.npz')
+    if place.index == 0:
+      results[name].save(workdir / f'{name}.npz')
   return pairs, results, tokenizer
+
+
+def known(result: circuits.SweepResult) -> bool:
+  """Whether there is a source run, whose metric effects are measured against."""
+  return bool(np.isfinite(result.source).all())
 
 
 def numbers(config: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
   """The results as JSON types."""
   out = {}
   for name, result in results.items():
-    known = bool(np.isfinite(result.source).all())
     out[name] = {
       'sites': list(result.sites),
       'axes': list(result.axes),
       'coordinates': {axis: list(at) for axis, at in result.coordinates.items()},
       'base': float(result.base),
-      'source': float(result.source) if known else None,
+      'source': float(result.source) if known(result) else None,
       'values': result.values.tolist(),
-      'top': result.top(5) if known else None,
+      'top': result.top(5) if known(result) else None,
     }
   return {'config': config, 'sweeps': out}
 
@@ -121,7 +139,7 @@ def page(
   sections = [section(name, result, tokens) for name, result in results.items()]
   first = next(iter(results.values()))
   tiles = [report.Tile(f'{float(first.base):.3f}', 'base run', config['metric'])]
-  if np.isfinite(first.source).all():
+  if known(first):
     value = f'{float(first.source):.3f}'
     tiles.append(report.Tile(value, 'source run', config['metric']))
   lead = (
@@ -133,15 +151,16 @@ def page(
 
 def section(name: str, result: circuits.SweepResult, tokens: Any) -> report.Section:
   """The map of a sweep over two axes; of more, the mean over the others."""
-  known = bool(np.isfinite(result.source).all())
-  values = result.effect if known else result.values - result.base
+  values = result.effect if known(result) else result.values - result.base
   if values.ndim > 2:
     values = values.mean(tuple(range(2, values.ndim)))
   values = values if values.ndim == 2 else values[None]
   rows, columns = ('', *result.axes)[-2:] if len(result.axes) < 2 else result.axes[:2]
   by_token = columns == 'position' and values.shape[1] == len(tokens)
   labels = tokens if by_token else [str(i) for i in range(values.shape[1])]
-  said = 'share of the way to the source run' if known else 'change of the metric'
+  said = 'change of the metric'
+  if known(result):
+    said = 'share of the way to the source run'
   picture = report.heat_map(
     values,
     [str(i) for i in range(len(values))],
@@ -159,29 +178,46 @@ def section(name: str, result: circuits.SweepResult, tokens: Any) -> report.Sect
   )
 
 
-def main(argv: list[str]) -> None:
-  """Sweeps and writes the results."""
-  del argv
-  if not flags.FLAGS['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)
-  workdir = pathlib.Path(WORKDIR.value)
-  workdir.mkdir(parents=True, exist_ok=True)
-  config = CONFIG.value.to_dict()
-  with signals.catch_interrupts() as interrupted:
-    try:
-      pairs, results, tokenizer = run(config, workdir, lambda: interrupted.requested)
-    except circuits.Stopped as stopped:
-      print(f'Stopped: {stopped}. Run again to go on.')
-      return
-  (workdir / 'sweeps.json').write_text(json.dumps(numbers(config, results), indent=2))
+def write(
+  config: dict[str, Any],
+  pairs: tasks.Pairs,
+  results: dict[str, circuits.SweepResult],
+  tokenizer: Any,
+  workdir: pathlib.Path,
+) -> None:
+  """Writes the results and says what they are."""
+  write_json(workdir / 'sweeps.json', numbers(config, results))
   report.write(page(config, pairs, results, tokenizer), workdir / 'report.html')
   for name, result in results.items():
     values = result.values
     print(f'{name}: {values.size} points, {values.min():.3f} to {values.max():.3f}')
-    if np.isfinite(result.source).all():
+    if known(result):
       for point, effect in result.top(3):
         print(f'  {effect:+.3f} at {point}')
   print(f'{workdir / "report.html"}')
+
+
+def work(place: job.Place) -> bool:
+  """Sweeps and writes the results; returns whether all is done."""
+  workdir, config = pathlib.Path(WORKDIR.value), CONFIG.value.to_dict()
+  workdir.mkdir(parents=True, exist_ok=True)
+  with signals.catch_interrupts() as interrupted:
+    should_stop = lambda: interrupted.requested
+    try:
+      pairs, results, tokenizer = run(config, workdir, should_stop, place)
+    except circuits.Stopped as stopped:
+      if place.index == 0:
+        print(f'Stopped: {stopped}. Run again to go on.')
+      return False
+  if place.index == 0:
+    write(config, pairs, results, tokenizer, workdir)
+  return True
+
+
+def main(argv: list[str]) -> int:
+  """Runs it in as many processes as the flags say."""
+  del argv
+  return job.run(work, apart=True)
 
 
 if __name__ == '__main__':

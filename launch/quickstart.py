@@ -11,7 +11,8 @@ writes `DIR/report.html` and `DIR/summary.json`. Under 5 minutes on 2 CPU cores.
 Each stage leaves `DIR/stages/NAME.json` when it is done, with the settings that it
 depends on. Run again, finished stages are not repeated; a run that was stopped, in
 whatever way, continues, inside the harvest and the training too. A finished stage of
-other settings is an error that says what differs: nothing is overwritten unasked.
+other settings is an error that says what differs: nothing is overwritten unasked. It
+runs as one process.
 
 `seconds` in the summary is the time spent in stages, and on loading the model for them,
 over all runs. Runs that were stopped count; one that was killed may lose the last
@@ -28,7 +29,7 @@ import pathlib
 import platform
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 import jax
 from ml_collections import config_flags
 import numpy as np
@@ -40,6 +41,7 @@ from interp_jax.harvest import fingerprint, harvest
 from interp_jax.sharding import make_mesh
 from interp_jax.tasks import pairs as pairs_lib
 from interp_jax.tasks import python_source
+from interp_jax.training import job
 from interp_jax.training.stages import Stages, write_json
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -455,21 +457,24 @@ def quickstart(
   return json.loads((workdir / 'summary.json').read_text(encoding='utf-8'))
 
 
-def main(argv: list[str]) -> int:
-  """Runs the stages and says where the results are."""
-  del argv
-  if not flags.FLAGS['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)  # Libraries tell much at INFO.
+def work() -> bool:
+  """Runs the stages and says where the results are; returns whether all are done."""
   workdir = pathlib.Path(WORKDIR.value)
   try:
     summary = quickstart(CONFIG.value.to_dict(), workdir)
   except (Stopped, KeyboardInterrupt):
     print(f'\nStopped. Run again with --workdir={workdir} to go on.')
-    return 130
+    return False
   scores = ('fvu', 'l0', 'dead_fraction', 'ce_recovered', 'seconds')
   print('  '.join(f'{name} {summary[name]:.4g}' for name in scores))
   print(f'{workdir / "report.html"}  {workdir / "summary.json"}')
-  return 0
+  return True
+
+
+def main(argv: list[str]) -> int:
+  """Runs it, in one process."""
+  del argv
+  return job.run_alone(work)
 
 
 if __name__ == '__main__':

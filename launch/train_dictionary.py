@@ -7,7 +7,9 @@ There is a configuration for each architecture in `configs/dictionaries/`. `--he
 is a dataset that the dictionary is evaluated on; without one there is no evaluation.
 `workdir` gets `metrics.jsonl`, `checkpoints/` and, at the end, `dictionary/`: the
 folder that `dictionaries.load` reads. Run again, it goes on from the last checkpoint,
-bit for bit as if it had not been stopped; Ctrl-C or SIGTERM stop it behind one.
+bit for bit as if it had not been stopped; Ctrl-C or SIGTERM stop it behind one, with
+the exit status 75. On several hosts, see BUILD.md: `workdir` must be on storage that
+they share, and `--config.lanes` a multiple of them spares each the rows of the others.
 
 Any setting can be changed: `--config.trainer.steps=500 --config.trainer.seed=1`. Many
 dictionaries train at once, on the same batches, where a setting has several values:
@@ -27,15 +29,15 @@ import pathlib
 import sys
 from typing import Any
 
-from absl import app, flags, logging
-import jax
+from absl import app, flags
 from ml_collections import config_flags
 import numpy as np
 
 import interp_jax
 from interp_jax import dictionaries, harvest, training
-from interp_jax.sharding import make_mesh
+from interp_jax.sharding import data_share, make_mesh, processes
 from interp_jax.store import Reader
+from interp_jax.training import job
 
 # Configurations import their neighbours, from `configs`.
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
@@ -133,6 +135,7 @@ def train_on_store(
       inputs=inputs,
       targets=targets,
       members=dictionaries.grid(sweep) if sweep else None,
+      lanes=values['lanes'],
       held_out=rows,
       mesh=make_mesh(values['mesh']['data'] or None, values['mesh']['model']),
       sinks=sinks,
@@ -150,16 +153,18 @@ def train_through_model(
   config = dictionary_config(values['dictionary'], [place], [])
   trainer = dictionaries.TrainerConfig.from_dict(values['trainer'])
   rows = max(1, trainer.batch_size // (tokens.shape[1] - 1))
+  mesh = make_mesh(values['mesh']['data'] or None, values['mesh']['model'])
+  batches = dictionaries.ArrayBatches(tokens, rows, trainer.seed)
   with sinks_of(workdir, values) as sinks:
     return dictionaries.train_end_to_end(
       config,
       trainer,
       model,
       params,
-      dictionaries.ArrayBatches(tokens, rows, trainer.seed),
+      training.OwnRows(batches, *data_share(mesh)),
       tokens[:64],
       workdir,
-      mesh=make_mesh(values['mesh']['data'] or None, values['mesh']['model']),
+      mesh=mesh,
       sinks=sinks,
     )
 
@@ -179,29 +184,41 @@ def save(result: Any, values: Json, workdir: pathlib.Path) -> None:
     print(f'{workdir / "dictionaries" / str(i)}: {json.dumps(member | score)}')
 
 
-def main(argv: list[str]) -> None:
-  """Trains, saves and says what the dictionaries score."""
-  del argv
-  if not flags.FLAGS['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)  # Libraries tell much at INFO.
-  values, workdir = CONFIG.value.to_dict(), pathlib.Path(WORKDIR.value)
+def run(values: Json, workdir: pathlib.Path) -> bool:
+  """Trains and, when the last step is done, saves; returns whether it is."""
+  if TOKENS.value and MODEL.value:
+    result = train_through_model(values, MODEL.value, TOKENS.value, workdir)
+  else:
+    assert STORE.value is not None  # `check_flags` has seen to it.
+    held_out = None if HELD_OUT.value is None else Reader(HELD_OUT.value)
+    sweep = json.loads(SWEEP.value or '{}')
+    result = train_on_store(values, sweep, Reader(STORE.value), held_out, workdir)
+  if not result.finished:
+    processes.say('Stopped behind a checkpoint. Run again to go on.')
+  elif processes.is_first():
+    save(result, values, workdir)
+  return result.finished
+
+
+def check_flags(values: Json) -> None:
+  """Raises UsageError where the flags are not those of the configuration."""
   if 'end_to_end' in values['trainer']['terms']:
     if MODEL.value is None or TOKENS.value is None:
       raise app.UsageError('This configuration needs --tokens and --model.')
-    if SWEEP.value or HELD_OUT.value:
-      raise app.UsageError('Through a model there is no --sweep and no --held_out.')
-    result = train_through_model(values, MODEL.value, TOKENS.value, workdir)
-  else:
-    if STORE.value is None:
-      raise app.UsageError('This configuration needs --store.')
-    held_out = None if HELD_OUT.value is None else Reader(HELD_OUT.value)
-    sweep = json.loads(SWEEP.value or '{}')
-    reader = Reader(STORE.value)
-    result = train_on_store(values, sweep, reader, held_out, workdir)
-  if not result.finished:
-    print('Stopped behind a checkpoint. Run again to go on.')
-  elif jax.process_index() == 0:
-    save(result, values, workdir)
+    if SWEEP.value or HELD_OUT.value or STORE.value:
+      raise app.UsageError(
+        'Through a model there is no --sweep, no --held_out and no --store.'
+      )
+  elif STORE.value is None or TOKENS.value is not None:
+    raise app.UsageError('This configuration needs --store, and takes no --tokens.')
+
+
+def main(argv: list[str]) -> int:
+  """Trains, saves and says what the dictionaries score."""
+  del argv
+  values = CONFIG.value.to_dict()
+  check_flags(values)
+  return job.run(lambda place: run(values, pathlib.Path(WORKDIR.value)))
 
 
 if __name__ == '__main__':

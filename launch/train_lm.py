@@ -4,7 +4,9 @@
 
 `DIR` gets `metrics.jsonl`, `checkpoints/`, `tokenizer.json` and, at the end, `export/`:
 the folder that `interp_jax.load` reads. Run again, it goes on from the last checkpoint,
-bit for bit as if it had not been stopped; Ctrl-C or SIGTERM stop it behind one.
+bit for bit as if it had not been stopped; Ctrl-C or SIGTERM stop it behind one, with
+the exit status 75. On several hosts, see BUILD.md: `DIR` must be on storage that they
+share.
 
 Any setting can be changed: `--config.steps=1000 --config.model.width=128`. On a CPU
 under Linux, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` in the environment saves time.
@@ -18,14 +20,21 @@ import shlex
 import sys
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 import jax
 from ml_collections import config_flags
 
 from interp_jax import models, training
-from interp_jax.sharding import TRANSFORMER_RULES, make_mesh, shardings
+from interp_jax.sharding import (
+  TRANSFORMER_RULES,
+  data_share,
+  make_mesh,
+  processes,
+  shardings,
+  to_host,
+)
 from interp_jax.tasks import python_source
-from interp_jax.training import bpe
+from interp_jax.training import bpe, job
 
 CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Configuration file, for example configs/stdlib_4l.py.'
@@ -142,7 +151,9 @@ def train(config: RunConfig, corpus: Corpus, workdir: pathlib.Path) -> Any:
     training.make_train_step(
       loss_fn, optimizer, mesh, layout, microbatches=config.microbatches
     ),
-    training.batches(corpus.train.tokens, config.batch_size, config.data.seed),
+    training.batches(
+      corpus.train.tokens, config.batch_size, config.data.seed, *data_share(mesh)
+    ),
     training.LoopConfig(
       steps=config.steps,
       log_every=config.log_every,
@@ -231,7 +242,7 @@ def export(
 ) -> None:
   """Writes the folder that `interp_jax.load` reads."""
   folder = workdir / 'export'
-  models.save(folder, config.model, jax.device_get(params), corpus.tokenizer)
+  models.save(folder, config.model, params, corpus.tokenizer)
   # The loss is that of the model that was written: rounded, and read back.
   losses = final_loss(config, corpus, models.load(folder)[1])
   card = make_card(config, corpus, losses, workdir)
@@ -239,21 +250,27 @@ def export(
   print(f'{folder}: held-out loss {losses["held_out_loss"]:.4f} nats per token')
 
 
-def main(argv: list[str]) -> None:
-  """Trains and, when the last step is done, exports."""
-  del argv
-  if not flags.FLAGS['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)  # Orbax tells much at INFO.
-  config = parse_config(CONFIG.value.to_dict())
-  workdir = pathlib.Path(WORKDIR.value)
+def run(config: RunConfig, workdir: pathlib.Path) -> bool:
+  """Trains and, when the last step is done, exports; returns whether it is."""
   workdir.mkdir(parents=True, exist_ok=True)
-  corpus = load_corpus(config, workdir)
+  corpus = processes.after_first(lambda: load_corpus(config, workdir))
   result = train(config, corpus, workdir)
   if not result.finished:
-    print(f'Stopped behind a checkpoint of step {result.step}. Run again to go on.')
-    return
-  if jax.process_index() == 0:
-    export(config, corpus, result.state.params, workdir)
+    processes.say(
+      f'Stopped behind a checkpoint of step {result.step}. Run again to go on.'
+    )
+    return False
+  params = to_host(result.state.params)
+  if processes.is_first():
+    export(config, corpus, params, workdir)
+  return True
+
+
+def main(argv: list[str]) -> int:
+  """Runs it in as many processes as the flags say."""
+  del argv
+  config = parse_config(CONFIG.value.to_dict())
+  return job.run(lambda place: run(config, pathlib.Path(WORKDIR.value)))
 
 
 if __name__ == '__main__':

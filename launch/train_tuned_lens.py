@@ -6,17 +6,16 @@
 `lenses.load_lens` reads), `scores.json` (divergence, agreement and loss by depth of the
 tuned and of the logit lens, on held-out files) and `report.html`. Run again, it goes on
 from the last checkpoint, bit for bit as if it had not been stopped; Ctrl-C or SIGTERM
-stop it behind one.
+stop it behind one, with the exit status 75. On several hosts, see BUILD.md.
 
 Any setting can be changed: `--config.model=stdlib-4l-b --config.training.steps=1000`.
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 import jax
 import jax.numpy as jnp
 from ml_collections import config_flags
@@ -25,8 +24,10 @@ import numpy as np
 import interp_jax
 from interp_jax import lenses, report, training
 from interp_jax.report import lenses as pictures
-from interp_jax.sharding import make_mesh
+from interp_jax.sharding import make_mesh, processes
 from interp_jax.tasks import python_source
+from interp_jax.training import job
+from interp_jax.training.stages import write_json
 
 CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Configuration file, for example configs/lenses/tuned.py.'
@@ -48,12 +49,12 @@ class DataConfig:
   held_out: float
   seed: int
 
-  def tokens(self, split: str, tokenizer: Any) -> np.ndarray:
-    """Rows drawn from all over a split."""
+  def tokens(self, split: str, tokenizer: Any, cache: pathlib.Path) -> np.ndarray:
+    """Rows drawn from all over a split, which is tokenized once."""
     files = python_source.read_files(split, self.root or None, self.held_out)
-    packed = python_source.tokenize_files(files, tokenizer, self.context).tokens
+    packed = python_source.load_or_tokenize(cache, files, tokenizer, self.context)
     most = self.rows if split == 'train' else self.held_out_rows
-    return np.random.default_rng(self.seed).permutation(packed)[:most]
+    return np.random.default_rng(self.seed).permutation(packed.tokens)[:most]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,26 +91,37 @@ def train(
   """Trains and, when the last step is done, scores and saves the lens."""
   model, params, tokenizer = loaded
   data, config = parse_config(values)
-  parts = values['mesh']['data']
-  held_out = data.tokens('held_out', tokenizer)
+  rows, held_out = processes.after_first(
+    lambda: [
+      data.tokens(split, tokenizer, workdir / 'tokens')
+      for split in python_source.SPLITS
+    ]
+  )
   result = lenses.train_tuned_lens(
     model,
     params,
-    data.tokens('train', tokenizer),
+    rows,
     config,
     workdir,
     held_out=held_out,
-    mesh=None if parts == 1 else make_mesh(parts or None, 1),
+    mesh=mesh_of(values['mesh']['data']),
   )
   if not result.finished:
     return result, None
   score = lambda lens: lenses.score_lens(model, params, held_out, lens)
   scores = Scores(score(None), score(result.lens))
-  if jax.process_index() == 0:
+  if processes.is_first():
     how = {'model': values['model'], 'training': values['training']}
     lenses.save_lens(workdir / 'lens', result.lens, how)
-    (workdir / 'scores.json').write_text(json.dumps(scores.to_dict(), indent=2) + '\n')
+    write_json(workdir / 'scores.json', scores.to_dict())
   return result, scores
+
+
+def mesh_of(parts: int) -> Any:
+  """Devices for so many parts of the batch; several processes use all they have."""
+  if jax.process_count() > 1:
+    return make_mesh()
+  return None if parts == 1 else make_mesh(parts or None)
 
 
 def make_page(
@@ -247,26 +259,29 @@ def _table_of(
   )
 
 
-def main(argv: list[str]) -> None:
-  """Trains, saves, draws and prints the scores."""
-  del argv
-  if not flags.FLAGS['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)  # Libraries tell much at INFO.
-  values, workdir = CONFIG.value.to_dict(), pathlib.Path(WORKDIR.value)
+def work(values: dict[str, Any], workdir: pathlib.Path) -> bool:
+  """Trains, saves, draws and prints the scores; returns whether all is done."""
   loaded = interp_jax.load(values['model'])
   result, scores = train(values, loaded, workdir)
   if scores is None:
-    print('Stopped behind a checkpoint. Run again to go on.')
-    return
-  if jax.process_index() == 0:
-    report.write(
-      make_page(loaded, result.lens, scores, EXAMPLE), workdir / 'report.html'
-    )
+    processes.say('Stopped behind a checkpoint. Run again to go on.')
+    return False
+  if not processes.is_first():
+    return True
+  report.write(make_page(loaded, result.lens, scores, EXAMPLE), workdir / 'report.html')
   print(f'{workdir / "lens"} after {report.duration(result.seconds)}')
   print('layers run   KL: logit lens  tuned lens   agreement: logit lens  tuned lens')
   for depth, (a, b) in enumerate(zip(scores.logit.kl, scores.tuned.kl, strict=True)):
     same = scores.logit.agreement[depth], scores.tuned.agreement[depth]
     print(f'{depth:10d} {a:16.3f} {b:11.3f} {same[0]:23.3f} {same[1]:11.3f}')
+  return True
+
+
+def main(argv: list[str]) -> int:
+  """Runs it in as many processes as the flags say."""
+  del argv
+  values, workdir = CONFIG.value.to_dict(), pathlib.Path(WORKDIR.value)
+  return job.run(lambda place: work(values, workdir))
 
 
 if __name__ == '__main__':

@@ -28,7 +28,7 @@ MAY_IMPORT = {
   'harvest': {'core', 'models', 'store', 'sharding'},
   'dictionaries': {'core', 'edits', 'training', 'store', 'sharding'},
   'circuits': {'core', 'edits'},
-  'lenses': {'core', 'edits', 'training'},
+  'lenses': {'core', 'edits', 'training', 'sharding'},
   'compat': {'core', 'edits', 'models', 'lenses', 'circuits'},
   'probes': {'core', 'training'},
   'tasks': {'core', 'models'},

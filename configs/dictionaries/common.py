@@ -21,6 +21,7 @@ def common(arg: str, terms: Mapping[str, Any]) -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.inputs = ()  # Arrays of the store that it reads; () for the only one.
   config.targets = ()  # Those that it writes, where they are others.
+  config.lanes = 1  # Streams of the store: a multiple of the hosts is read fastest.
   config.held_out_rows = 32_768  # Most rows to evaluate on.
 
   config.dictionary = ml_collections.ConfigDict()

@@ -63,7 +63,8 @@ class Journal:
     self._put(path, lambda file: np.savez(file, worlds=worlds, values=values))
 
   def _put(self, path: pathlib.Path, write: Any) -> None:
-    part = path.with_suffix('.part')
+    # Several processes may write the same file.
+    part = path.with_suffix(f'.{os.uname().nodename}-{os.getpid()}.part')
     with part.open('wb') as file:
       write(file)
       file.flush()

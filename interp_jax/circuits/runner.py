@@ -38,6 +38,7 @@ class Options:
     programs: The most programs to compile.
     mesh: Devices to spread worlds over.
     workdir: A folder to keep finished worlds in.
+    share: Which process this is, of how many that share the folder.
     should_stop: Asked after every chunk.
     progress: Whether to show a progress bar.
   """
@@ -47,13 +48,20 @@ class Options:
   programs: int | None = None
   mesh: Mesh | None = None
   workdir: str | os.PathLike | None = None
+  share: tuple[int, int] = (0, 1)
   should_stop: Callable[[], bool] = lambda: False
   progress: bool = True
 
   def __post_init__(self):
-    """Refuses a restart that there is not."""
+    """Refuses a restart that there is not, and processes that cannot share."""
     if self.restart not in RESTARTS:
       raise ValueError(unknown('restart', self.restart, RESTARTS))
+    index, count = self.share
+    if not 0 <= index < count or (count > 1 and self.workdir is None):
+      raise ValueError(
+        f'share={self.share} must be the number of a process, from 0, and their count;'
+        ' several processes share a sweep through a workdir.'
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +136,7 @@ class Runner:
         chunk=self.options.chunk,
         programs=self.options.programs,
         mesh=self.options.mesh,
+        share=self.options.share,
         journal=self._journal(f'{name}.{part}', edits_of, some),
         should_stop=self.options.should_stop,
         progress=self.options.progress,

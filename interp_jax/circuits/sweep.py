@@ -54,6 +54,7 @@ def sweep(
   programs: int | None = None,
   mesh: Mesh | None = None,
   workdir: str | os.PathLike | None = None,
+  share: tuple[int, int] = (0, 1),
   should_stop: Callable[[], bool] = lambda: False,
   progress: bool = True,
 ) -> SweepResult:
@@ -97,6 +98,8 @@ def sweep(
     workdir: A folder to keep finished worlds in: a sweep that was killed goes on from
       there when it is called again. Another sweep is told by its model, parameters,
       tokens, edits and metric; of a metric that is a plain function, by its name.
+    share: Which process this is and of how many, where several share the sweep and the
+      folder: each runs its worlds on its own devices, and waits for those of others.
     should_stop: Asked after every chunk; True ends the sweep.
     progress: Whether to show a progress bar.
 
@@ -105,11 +108,13 @@ def sweep(
 
   Raises:
     ValueError: if the model has no such site, the site no such axis, an index is out
-      of range, base and source do not fit each other, or the folder holds another
-      sweep.
+      of range, base and source do not fit each other, the folder holds another sweep,
+      or several processes have none.
     Stopped: if it was told to stop.
   """
-  options = Options(restart, chunk, programs, mesh, workdir, should_stop, progress)
+  options = Options(
+    restart, chunk, programs, mesh, workdir, share, should_stop, progress
+  )
   start = {'logit_positions': logit_positions, 'mask': mask, 'base_edits': base_edits}
   if not isinstance(site, str) and isinstance(next(iter(site), None), Mapping):
     given: Any = site

@@ -9,6 +9,7 @@ worlds.
 from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import functools
+import time
 from typing import Any
 
 import jax
@@ -30,6 +31,8 @@ from interp_jax.core import SITES, Acts, Model, Tokens
 CHUNK_BYTES = 256 * 2**20
 # The axis of a mesh that worlds are spread over.
 DATA_AXIS = 'data'
+# Between looks at what other processes have done.
+_POLL_S = 0.5
 # Rows that take as long as reading a layer's weights: measured on two cores; on
 # accelerators more are needed before the products are the larger part.
 _FIXED_ROWS = {'cpu': 64}
@@ -108,6 +111,7 @@ def run_worlds(
   chunk: int | None = None,
   programs: int | None = None,
   mesh: Mesh | None = None,
+  share: tuple[int, int] = (0, 1),
   journal: Journal | None = None,
   should_stop: Callable[[], bool] = lambda: False,
   progress: bool = True,
@@ -138,6 +142,8 @@ def run_worlds(
     programs: The most programs to compile, each for another first position; None for
       as many as are worth compiling.
     mesh: Spreads the worlds of a chunk over its `data` axis.
+    share: `(i, n)`: run every n-th world, from the i-th, and wait until other
+      processes have put the rest into the journal.
     journal: Where to keep what is done, to go on from there.
     should_stop: Asked after every chunk; True ends the sweep.
     progress: Whether to show a progress bar.
@@ -154,7 +160,8 @@ def run_worlds(
   metric, devices = as_pytree(metric), _data_devices(mesh)
   total = len(jax.tree.leaves(worlds)[0])
   done = {} if journal is None else journal.read()
-  waiting = np.array([world for world in range(total) if world not in done], int)
+  mine = range(share[0], total, share[1])
+  waiting = np.array([world for world in mine if world not in done], int)
   firsts = start_layers, start_positions
   plan = _plan(model, params, base, waiting, firsts, chunk, devices, programs)
   edits_of = as_pytree(edits_of)
@@ -181,6 +188,11 @@ def run_worlds(
       bar.update(part.count)
       if should_stop() and len(done) < total:
         raise Stopped(f'{len(done)} of {total} worlds are done')
+    while journal is not None and len(done) < total:  # Others are at work.
+      if should_stop():
+        raise Stopped(f'waiting for other processes at {len(done)} of {total} worlds')
+      time.sleep(_POLL_S)
+      done |= journal.read()
   return np.stack([done[world] for world in range(total)])
 
 

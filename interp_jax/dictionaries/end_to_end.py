@@ -24,7 +24,7 @@ from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective import ModelSource
 from interp_jax.dictionaries.settings import TrainerConfig
 from interp_jax.dictionaries.step import init_state, make_step
-from interp_jax.sharding import DATA, shardings
+from interp_jax.sharding import DATA, keep_or_replicate, shardings, to_host
 
 
 def train_end_to_end(
@@ -52,7 +52,8 @@ def train_end_to_end(
     trainer: How it is trained; `batch_size` is the number of activations of a step,
       rows times `T - first`.
     model: The model.
-    params: Its parameters; on a mesh they are on every device.
+    params: Its parameters; those that do not lie on the mesh are put on every device
+      of it.
     batches: Endless iterator of tokens `[B, T]`, whose position can be saved
       (`ArrayBatches`).
     sample: Tokens to measure the centre and the scale on.
@@ -75,15 +76,17 @@ def train_end_to_end(
     )
   combinations.check(config, trainer)
   source = ModelSource(model, config.reads, config.writes, first)
+  params = jax.device_put(params) if mesh is None else keep_or_replicate(mesh, params)
   scale, rows = trainer_lib.measured(config, trainer, _sample(source, params, sample))
   state = init_state(config, trainer, scale, sample=rows)
-  layout, batch_layout, everywhere = None, None, None
+  layout, batch_layout = None, None
   if mesh is not None:
     layout = shardings(mesh, trainer_lib.dictionary_rules(config), state)
     state = jax.device_put(state, layout)
-    everywhere = NamedSharding(mesh, P())
-    batch_layout = {'tokens': NamedSharding(mesh, P(DATA)), 'params': everywhere}
-  params = jax.device_put(params, everywhere)
+    batch_layout = {
+      'tokens': NamedSharding(mesh, P(DATA)),
+      'params': jax.tree.map(lambda leaf: leaf.sharding, params),
+    }
   step = make_step(config, trainer, trainer_lib.plan_of(trainer, mesh), source=source)
   result = training.fit(
     state,
@@ -112,5 +115,5 @@ def _place(params: Any, mesh: Mesh | None, tokens: Any) -> Mapping[str, Any]:
 def _sample(source: ModelSource, params: Any, tokens: Any) -> dict[str, np.ndarray]:
   """Activations of the sample."""
   rows = jax.jit(lambda batch: source(batch)[:2])
-  inputs, targets = rows({'tokens': tokens, 'params': params})
-  return {'inputs': np.asarray(inputs), 'targets': np.asarray(targets)}
+  inputs, targets = to_host(rows({'tokens': tokens, 'params': params}))
+  return {'inputs': inputs, 'targets': targets}

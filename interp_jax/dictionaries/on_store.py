@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 import os
 from typing import Any
 
-import jax
 import numpy as np
 
 from interp_jax.dictionaries.config import DictionaryConfig
@@ -12,7 +11,8 @@ from interp_jax.dictionaries.rows import Arranged, arrange
 from interp_jax.dictionaries.settings import TrainerConfig
 from interp_jax.dictionaries.sweep import train_sweep
 from interp_jax.dictionaries.trainer import Rows, train
-from interp_jax.store import Reader
+from interp_jax.sharding import data_share
+from interp_jax.store import Lanes, Reader
 
 
 def train_on_store(
@@ -25,9 +25,12 @@ def train_on_store(
   targets: Sequence[str] | str = (),
   members: Sequence[Mapping[str, float | int]] | None = None,
   sample_rows: int = 16_384,
+  lanes: int = 1,
   **options: Any,
 ) -> Any:
   """Trains on the rows of a dataset, shuffled anew in every epoch.
+
+  Several processes take the batches that one would take, each its own rows of them.
 
   Args:
     config: What the dictionary computes.
@@ -41,26 +44,26 @@ def train_on_store(
       dictionary.
     sample_rows: How many rows, spread over the dataset, to measure the centre and the
       scale on.
+    lanes: In how many streams to read, see `store.Lanes`: a multiple of the processes
+      spares each of them the rows of the others. Other lanes give other batches.
     **options: Further arguments of `train` or `train_sweep`.
 
   Returns:
     As `train`, or `train_sweep`.
 
   Raises:
-    ValueError: as `train`, and if the batch does not divide over the processes.
+    ValueError: as `train`, and if the batch does not divide over lanes or processes.
   """
-  processes = jax.process_count()
-  if trainer.batch_size % processes:
-    raise ValueError(
-      f'batch_size={trainer.batch_size} does not divide over {processes} processes.'
-    )
   inputs, targets = array_names(reader, inputs, targets)
-  batches = reader.batches(
-    trainer.batch_size // processes,
+  share = data_share(options.get('mesh'))
+  batches = Lanes(
+    reader,
+    trainer.batch_size,
     trainer.seed,
+    lanes,
     arrays=(*inputs, *targets),
-    process_index=jax.process_index(),
-    process_count=processes,
+    process_index=share.index,
+    process_count=share.count,
   )
   try:
     sample = sample_of(reader, sample_rows, inputs, targets)

@@ -20,6 +20,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
+from interp_jax.sharding import to_host
+
 # Below these norms a ratio of norms is not of a row: SAELens's own bounds.
 SMALL_NORM = 1e-4  # of `l2_ratio`, which then divides by 1
 TINY_NORM = 1e-6  # of `shrinkage`, which then leaves the row out
@@ -172,7 +174,7 @@ def batch_sums(
     ValueError: if outputs and targets differ in shape.
   """
   t = x if targets is None else targets
-  found = jax.device_get(_batch_sums(dictionary, x, t, center))
+  found = to_host(_batch_sums(dictionary, x, t, center))
   rest = np.asarray(found['rest'], np.float64)
   return Sums(
     rows=float(t.shape[0]),

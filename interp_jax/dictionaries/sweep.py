@@ -308,7 +308,8 @@ def _exported(
 ) -> list[Dictionary]:
   """The dictionary of each member."""
   member = lambda i: jax.tree.map(lambda leaf: leaf[i], states)
-  return [export(config, member(i)) for i, config in enumerate(configs)]
+  exported = (export(config, member(i)) for i, config in enumerate(configs))
+  return [trainer_lib.usable_alone(one) for one in exported]
 
 
 def _by_member(scores: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:

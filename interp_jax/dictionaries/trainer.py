@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 import numpy as np
 
@@ -27,24 +27,41 @@ from interp_jax.dictionaries.step import (
   make_step,
 )
 from interp_jax.dictionaries.wiring import Autoencoder
-from interp_jax.sharding import MODEL, Rules, shardings
+from interp_jax.sharding import (
+  DATA,
+  MODEL,
+  Rules,
+  replicate,
+  shard_batch,
+  shardings,
+  to_host,
+)
 
 # Inputs that are their own targets, or a mapping with `inputs` and `targets`.
 Rows = Any
 
 
 def dictionary_rules(config: DictionaryConfig) -> Rules:
-  """How a state is laid out: features are split over `model`, the rest is everywhere.
+  """How a state is laid out: features are split over `model`, what is small is not.
+
+  The table places the parameters by themselves, too, and every optimiser's state. Codes
+  are split like the features, so that a step sums the outputs over `model` and the
+  gradients over `data`. The skip connection is split along its inputs, and adds to the
+  sum of the outputs.
 
   Args:
     config: The dictionary's.
   """
+  before = [None] * (len(config.in_shape) - 1)
   codes = P(*[None] * (len(config.code_shape) - 1), MODEL)
   return (
-    (r'(^|/)W_enc$', P(*[None] * len(config.in_shape), MODEL)),  # [*in, F]
+    (r'(^|/)W_enc$', P(*before, None, MODEL)),  # [*in, F]
     (r'(^|/)W_dec(/\d+)?$', P(MODEL)),  # [F, *out]
+    (r'(^|/)W_skip$', P(*before, MODEL)),  # [*in, O]
     (r'(^|/)(b_enc|b_gate|b_mag|r_mag|threshold|idle)$', codes),  # [*C]
-    (r'.*', P()),
+    (r'(^|/)b_dec$', P()),  # [*out]
+    (r'^scale/(inputs|outputs)$', P()),  # One number, or one for each source.
+    (r'^terms/', P()),  # Some numbers.
   )
 
 
@@ -155,11 +172,18 @@ def result_of(
   mesh: Mesh | None,
 ) -> TrainResult:
   """What a run ended with."""
-  dictionary = whole(export(config, fitted.state), mesh)
+  dictionary = export(config, fitted.state)
   scores = fitted.evaluation
   if scores is None:
-    scores = {} if held_out is None else score(dictionary, held_out)
-  return TrainResult(dictionary, fitted.state, scores, fitted.finished, fitted.seconds)
+    scores = {} if held_out is None else score(dictionary, held_out, mesh)
+  return TrainResult(
+    usable_alone(dictionary), fitted.state, scores, fitted.finished, fitted.seconds
+  )
+
+
+def usable_alone(dictionary: Dictionary) -> Dictionary:
+  """A dictionary that each of several processes can save, measure and use by itself."""
+  return dictionary if jax.process_count() == 1 else to_host(dictionary)
 
 
 def plan_of(trainer: TrainerConfig, mesh: Mesh | None) -> Plan:
@@ -181,22 +205,31 @@ def loop_config(trainer: TrainerConfig) -> training.LoopConfig:
   )
 
 
-def score(dictionary: Dictionary, rows: Rows) -> dict[str, float | int]:
-  """The metrics of a dictionary on rows that are in memory."""
+def score(
+  dictionary: Dictionary, rows: Rows, mesh: Mesh | None = None
+) -> dict[str, float | int]:
+  """The metrics of a dictionary on rows that are in memory.
+
+  Args:
+    dictionary: The dictionary; on a mesh it may lie on the devices of all processes.
+    rows: Inputs, or a mapping with `inputs` and `targets`; the same in each process.
+    mesh: Where the dictionary lies.
+  """
   inputs, targets = as_pair(rows)
-  batches = metrics.split(inputs)
+  split = lambda given: (_spread(mesh, part) for part in metrics.split(given))
+  batches = split(inputs)
   if targets is not None:
-    batches = zip(batches, metrics.split(targets), strict=True)
+    batches = zip(batches, split(targets), strict=True)
   return metrics.evaluate(dictionary, batches).to_dict()
 
 
-def whole(dictionary: Dictionary, mesh: Mesh | None) -> Dictionary:
-  """A dictionary that each of several processes holds whole, to measure and save it."""
-  if mesh is None or jax.process_count() == 1:
-    return dictionary
-  everywhere = NamedSharding(mesh, P())
-  gathered = jax.jit(lambda tree: tree, out_shardings=everywhere)(dictionary)
-  return jax.tree.map(lambda leaf: leaf.addressable_data(0), gathered)
+def _spread(mesh: Mesh | None, rows: Any) -> Any:
+  """Rows on a mesh; on every device where `data` does not divide them."""
+  if mesh is None:
+    return rows
+  if len(rows) % mesh.shape[DATA]:
+    return replicate(mesh, rows)
+  return shard_batch(mesh, rows, whole=True)
 
 
 def evaluator(
@@ -206,7 +239,7 @@ def evaluator(
   if held_out is None:
     return None
   check_rows(config, held_out, 'held_out')
-  return lambda state: score(whole(export(config, state), mesh), held_out)
+  return lambda state: score(export(config, state), held_out, mesh)
 
 
 def as_pair(rows: Rows) -> tuple[np.ndarray, np.ndarray | None]:

@@ -34,8 +34,8 @@ class Buffer:
       shape: `(B, T)` of a batch.
       mesh: Devices; None for one.
     """
-    self._program, self._mesh = forward.program, mesh
-    self._params = placement.parameters(mesh, forward.params)
+    forward = forward.on(mesh)
+    self._program, self._params, self._mesh = forward.program, forward.params, mesh
     dtype = forward.program.dtype
     shapes = {s.name: (slots, *shape, *s.shape) for s in forward.specs}
     layout = None if mesh is None else NamedSharding(mesh, P(None, DATA))

@@ -7,7 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from interp_jax import sharding
 from interp_jax.core import get_site
 from interp_jax.models import Transformer, TransformerConfig, truncate
 from interp_jax.store import ArraySpec
@@ -65,14 +67,21 @@ class Program:
     model: The truncated model.
     asked: The arrays that it gives.
     dtype: In which it gives them.
+    mesh: Where each copy of the model runs its own rows; None for one device.
   """
 
   model: Transformer
   asked: tuple[Asked, ...]
   dtype: str
+  mesh: Mesh | None = None
 
   def __call__(self, params: Any, tokens: Any, mask: Any) -> dict[str, jax.Array]:
     """`[B, T, ...]` for each array by its name."""
+    if self.mesh is None:
+      return self._run(params, tokens, mask)
+    return sharding.over_data(self.mesh, self._run)(params, tokens, mask)
+
+  def _run(self, params: Any, tokens: Any, mask: Any) -> dict[str, jax.Array]:
     _, acts = self.model.apply({'params': params}, tokens, mask=mask)
     return {a.name: a.pick(acts).astype(self.dtype) for a in self.asked}
 
@@ -91,11 +100,19 @@ class Forward:
   params: Any
   specs: tuple[ArraySpec, ...]
 
+  def on(self, mesh: Mesh | None) -> 'Forward':
+    """The same on a mesh; parameters that do not lie there yet are replicated."""
+    if mesh is None:
+      return self
+    params = sharding.keep_or_replicate(mesh, self.params)
+    program = dataclasses.replace(self.program, mesh=mesh)
+    return Forward(program, params, self.specs)
+
   def run(self, params: Any, tokens: Any, mask: Any) -> dict[str, jax.Array]:
     """`[B, T, ...]` for each array by its name. It is compiled.
 
     Args:
-      params: Those of the truncated model, maybe placed on a mesh.
+      params: Those of the truncated model.
       tokens: `[B, T]`.
       mask: False at padding, `[B, T]`; None if there is none.
     """

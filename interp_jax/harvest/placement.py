@@ -1,10 +1,9 @@
-"""Parameters and batches on the devices of a harvest."""
+"""Batches on the devices of a harvest."""
 
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 import numpy as np
 
 from interp_jax import sharding
@@ -38,40 +37,10 @@ def check_local(mesh: Mesh | None) -> None:
     )
 
 
-def parameters(mesh: Mesh | None, params: Any) -> Any:
-  """The parameters on the mesh: those that are not placed there are replicated."""
-  if mesh is None:
-    return params
-
-  def place(leaf: Any) -> Any:
-    placed = getattr(leaf, 'sharding', None)
-    if isinstance(placed, NamedSharding) and placed.mesh == mesh:
-      return leaf
-    return sharding.replicate(mesh, leaf)
-
-  return jax.tree.map(place, params)
-
-
 def inputs(mesh: Mesh | None, tokens: np.ndarray, mask: np.ndarray | None) -> Any:
   """Tokens and mask, split over the mesh's `data` axis.
 
   Where the mesh is one of several processes, each gives the whole batch.
   """
   given = (tokens.astype(np.int32), mask)
-  if mesh is None:
-    return given
-  layout = NamedSharding(mesh, P(sharding.DATA))
-  if jax.process_count() == 1:
-    return jax.device_put(given, layout)
-  return jax.tree.map(
-    lambda x: jax.make_array_from_callback(x.shape, layout, x.__getitem__), given
-  )
-
-
-def fetch(array: jax.Array) -> np.ndarray:
-  """An array on the host, whole, wherever its parts are."""
-  if array.is_fully_addressable:
-    return np.asarray(array)
-  from jax.experimental import multihost_utils
-
-  return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+  return given if mesh is None else sharding.shard_batch(mesh, given, whole=True)

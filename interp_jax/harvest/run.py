@@ -157,11 +157,11 @@ def _stream(
   mesh: Mesh | None,
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
   """The rows that a writer still wants and their provenance, batch by batch."""
-  params = placement.parameters(mesh, forward.params)
+  forward = forward.on(mesh)
   waiting: collections.deque[tuple] = collections.deque()
   for batch, part in sequences.batches(batch_size, writer.rows, writer.stop):
     inputs = placement.inputs(mesh, batch.tokens, batch.mask)
-    acts = forward.run(params, *inputs)
+    acts = forward.run(forward.params, *inputs)
     for act in acts.values():
       act.copy_to_host_async()
     waiting.append((batch, part, acts))

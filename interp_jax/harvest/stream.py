@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Integer
 import numpy as np
 
+from interp_jax import sharding
 from interp_jax.harvest import placement
 from interp_jax.harvest.buffer import Buffer
 from interp_jax.harvest.forward import Forward, Sites, make_forward
@@ -139,12 +140,12 @@ class Stream(Iterator[Any]):
     chosen = every[
       np.linspace(0, mixing.sequences - 1, min(count, len(every)), dtype=int)
     ]
-    params = placement.parameters(self._mesh, self._forward.params)
+    forward = self._forward.on(self._mesh)
     parts, found = [], 0
     for batch, _ in self._sequences.select(chosen).batches(mixing.model_batch):
       inputs = placement.inputs(self._mesh, batch.tokens, batch.mask)
-      acts = self._forward.run(params, *inputs)
-      act = placement.fetch(acts[array or self._forward.specs[0].name])
+      acts = forward.run(forward.params, *inputs)
+      act = sharding.to_host(acts[array or forward.specs[0].name])
       parts.append(act[batch.keep].astype(np.float32))
       found += len(parts[-1])
       if found >= rows:

@@ -26,6 +26,7 @@ from interp_jax.lenses.tuned_lens import (
   score_lens,
 )
 from interp_jax.lenses.unembed import Params
+from interp_jax.sharding import replicate, to_host
 
 
 def _adam() -> training.OptimizerConfig:
@@ -145,7 +146,8 @@ def train_tuned_lens(
     notes=settings | {'layers': layers, 'width': width},
     progress=progress,
   )
-  return TunedLensResult(result.state.params, result.finished, result.seconds)
+  lens = result.state.params if mesh is None else to_host(result.state.params)
+  return TunedLensResult(lens, result.finished, result.seconds)
 
 
 def make_lens_step(
@@ -175,7 +177,7 @@ def make_lens_step(
 
   everywhere = None if mesh is None else NamedSharding(mesh, P())
   if mesh is not None:
-    params = jax.device_put(params, everywhere)
+    params = replicate(mesh, params)
   compiled = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
   return lambda state, tokens: compiled(state, tokens, params)
 
@@ -193,6 +195,6 @@ def _loss(
 def _evaluate(
   model: Model, params: Params, rows: np.ndarray, size: int, state: Any
 ) -> dict[str, float]:
-  scores = score_lens(model, params, rows, state.params, size)
+  scores = score_lens(model, params, rows, to_host(state.params), size)
   kl = {f'held_out_kl_{i}': float(kl) for i, kl in enumerate(scores.kl[:-1])}
   return kl | {'held_out_loss': float(scores.kl.sum())}

@@ -9,6 +9,7 @@ quickstart's stages leave.
 
 from interp_jax.report.cards import FeatureCard, feature_card
 from interp_jax.report.circuit import circuit_picture
+from interp_jax.report.circuit_section import faithfulness_picture
 from interp_jax.report.contexts import Snippet, chips, snippet, tidy, window
 from interp_jax.report.figures import curves, heat_map, histogram
 from interp_jax.report.glossary import glossary
@@ -47,6 +48,7 @@ __all__ = [
   'curves',
   'definitions',
   'duration',
+  'faithfulness_picture',
   'feature_card',
   'figure',
   'folded',

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from interp_jax.report import figures, html, tables
 from interp_jax.report.circuit import Edge, circuit_picture
@@ -53,6 +54,22 @@ def circuit_section(view: CircuitView) -> html.Section:
   )
 
 
+def faithfulness_picture(shares: Numbers, values: Numbers) -> Figure:
+  """How faithful circuits of rising size are.
+
+  Args:
+    shares: The share of all edges that each circuit has.
+    values: What each gives of what the whole model does.
+  """
+  return figures.curves(
+    {'faithfulness': (shares, values)},
+    x_name='share of edges',
+    y_name='faithfulness',
+    log_x=True,
+    levels={'the whole model': 1.0},
+  )
+
+
 def _picture(view: CircuitView) -> Markup:
   names = ', '.join(f'{sender} → {receiver}' for sender, receiver, _ in view.edges)
   return html.figure(
@@ -68,16 +85,9 @@ def _picture(view: CircuitView) -> Markup:
 
 def _curve(view: CircuitView) -> Markup:
   shares, values = view.curve
-  picture = figures.curves(
-    {'faithfulness': (shares, values)},
-    x_name='share of edges',
-    y_name='faithfulness',
-    log_x=True,
-    levels={'the whole model': 1.0},
-  )
   said = ', '.join(f'{v:.0%} with {s:.1%}' for s, v in zip(shares, values, strict=True))
   return html.figure(
-    picture,
+    faithfulness_picture(shares, values),
     alt=f'Curve of faithfulness over the share of edges: {said}.',
     caption='How much of the answer circuits of rising size give.',
   )

@@ -9,9 +9,11 @@ A leaf that no rule matches is an error, because a silently replicated weight co
 memory on every device and is noticed late. To replicate the rest, end the table with
 `('.*', PartitionSpec())`. To change a rule, put another before it:
 
-    rules = ((r'attn/[Wb]_[KV]$', PartitionSpec()), *TRANSFORMER_RULES)
+    rules = ((r'embed/W_E$', PartitionSpec(None, 'model')), *TRANSFORMER_RULES)
 
-which is what a model needs whose key/value heads are fewer than the `model` axis.
+An axis that the mesh does not divide is an error too: key/value heads that are fewer
+than the `model` axis, say, or a vocabulary of 50,257. `fit_rules` makes a table that
+replicates such leaves, and says which.
 """
 
 from collections.abc import Iterator
@@ -25,13 +27,16 @@ from jax.sharding import PartitionSpec as P
 import numpy as np
 
 from interp_jax.core import unknown
+from interp_jax.sharding.batch import from_here
 from interp_jax.sharding.mesh import MODEL
 
 Rules = tuple[tuple[str, P], ...]
 
 # Layers are stacked, so everything in `blocks` leads with the layer axis L. Heads (H
 # and G) and neurons (M) are split, so that attention and MLP need one all-reduce each,
-# after W_O and W_out. The vocabulary (V) is split in W_E and W_U.
+# after W_O and W_out; of a mixture, the neurons of each expert: its rows are chosen by
+# the router, and devices that hold whole experts would have to pass them around. The
+# vocabulary (V) is split in W_E and W_U, and the embedding needs an all-reduce as well.
 TRANSFORMER_RULES: Rules = (
   (r'(^|/)embed/W_E$', P(MODEL, None)),  # [V, D]
   (r'(^|/)unembed/W_U$', P(None, MODEL)),  # [D, V]
@@ -42,7 +47,8 @@ TRANSFORMER_RULES: Rules = (
   (r'(^|/)mlp/W_(in|gate)$', P(None, None, MODEL)),  # [L, D, M]
   (r'(^|/)mlp/b_(in|gate)$', P(None, MODEL)),  # [L, M]
   (r'(^|/)mlp/W_out$', P(None, MODEL)),  # [L, M, D]
-  (r'(^|/)experts/W_(in|gate|out)$', P(None, MODEL)),  # [L, E, ...]
+  (r'(^|/)experts/W_(in|gate)$', P(None, None, None, MODEL)),  # [L, E, D, M]
+  (r'(^|/)experts/W_out$', P(None, None, MODEL)),  # [L, E, M, D]
   # What is small is replicated: biases of the residual stream, positions, norms, the
   # router and BERT's heads.
   (r'(^|/)(attn/b_O|mlp/b_out)$', P()),  # [L, D]
@@ -103,21 +109,72 @@ def spec_tree(rules: Rules, tree: Any) -> Any:
   return jax.tree.unflatten(jax.tree.structure(tree), specs)
 
 
-def _check_fit(mesh: Mesh, path: str, shape: tuple[int, ...], spec: P) -> None:
-  """Raises unless each axis of the leaf divides over the mesh axes it is given to."""
-  for axis, names in enumerate(spec):
-    names = (names,) if isinstance(names, str) else tuple(names or ())
+def _names(entry: Any) -> tuple[str, ...]:
+  """The mesh axes that a spec gives to one axis of a leaf."""
+  return (entry,) if isinstance(entry, str) else tuple(entry or ())
+
+
+def _misfit(
+  mesh: Mesh, path: str, shape: tuple[int, ...], spec: P
+) -> tuple[int, int, str] | None:
+  """An axis that does not divide over its mesh axes, their product and their names."""
+  for axis, entry in enumerate(spec):
+    names = _names(entry)
     for name in names:
       if name not in mesh.shape:
         raise ValueError(f'{path!r}: {unknown("mesh axis", name, mesh.axis_names)}')
     parts = math.prod(mesh.shape[name] for name in names)
     if shape[axis] % parts:
-      raise ValueError(
-        f'{path!r} of shape {shape} cannot be split by {spec}: axis {axis} has size'
-        f' {shape[axis]}, which the {parts} devices of the mesh axis'
-        f' {" × ".join(names)} do not divide. Choose a size that divides it, or put a'
-        ' rule before this one that replicates it.'
-      )
+      return axis, parts, ' × '.join(names)
+  return None
+
+
+def _check_fit(mesh: Mesh, path: str, shape: tuple[int, ...], spec: P) -> None:
+  """Raises unless each axis of the leaf divides over the mesh axes it is given to."""
+  misfit = _misfit(mesh, path, shape, spec)
+  if misfit:
+    axis, parts, names = misfit
+    raise ValueError(
+      f'{path!r} of shape {shape} cannot be split by {spec}: axis {axis} has size'
+      f' {shape[axis]}, which the {parts} devices of the mesh axis {names} do not'
+      ' divide. Choose a size that divides it, put a rule before this one, or let'
+      ' `fit_rules` put one that replicates it.'
+    )
+
+
+def fit_rules(mesh: Mesh, rules: Rules, tree: Any) -> Rules:
+  """The table for a tree and a mesh that need not divide each other.
+
+  Each leaf that its rule cannot split gets a rule of its own, in front of the others,
+  that replicates it: `fitted[: len(fitted) - len(rules)]` says which. What that costs:
+
+  - Keys and values of G heads on a larger `model` axis: every device computes them for
+    all G heads, and keeps `2 L G D K` numbers where it would keep a share of them. The
+    queries stay split, and each device reads the heads that its own queries need.
+    Nothing more is exchanged.
+  - A vocabulary that does not divide (GPT-2's 50,257 = 29 · 1733): every device keeps
+    `V D` numbers, 77 MB of GPT-2 in bfloat16, and computes all logits, but the sum over
+    devices behind the embedding is saved. Vocabularies of larger models divide by 16 or
+    more.
+
+  Args:
+    mesh: The mesh.
+    rules: The table.
+    tree: A pytree of arrays or of `jax.ShapeDtypeStruct`, e.g. a model's parameters.
+      The result places what an optimiser keeps of them as well.
+
+  Returns:
+    The table, with rules in front of it.
+
+  Raises:
+    ValueError: as `spec_tree`, and if a rule names an axis that the mesh does not have.
+  """
+  added = []
+  specs = jax.tree.leaves(spec_tree(rules, tree))
+  for (path, leaf), spec in zip(_leaves(tree), specs, strict=True):
+    if _misfit(mesh, path, np.shape(leaf), spec):
+      added.append((f'(^|/){re.escape(path)}$', P()))
+  return (*added, *rules)
 
 
 def shardings(mesh: Mesh, rules: Rules, tree: Any) -> Any:
@@ -160,4 +217,4 @@ def place(mesh: Mesh, rules: Rules, tree: Any) -> Any:
   Raises:
     ValueError: as `shardings`.
   """
-  return jax.device_put(tree, shardings(mesh, rules, tree))
+  return jax.device_put(from_here(mesh, tree), shardings(mesh, rules, tree))

@@ -32,6 +32,7 @@ from interp_jax.store.errors import (
   UnfinishedError,
 )
 from interp_jax.store.keep import Keep
+from interp_jax.store.lanes import Lanes
 from interp_jax.store.manifest import FORMAT_VERSION, Manifest
 from interp_jax.store.mixture import Mixture
 from interp_jax.store.reader import Reader
@@ -52,6 +53,7 @@ __all__ = [
   'FinishedError',
   'FormatVersionError',
   'Keep',
+  'Lanes',
   'Manifest',
   'Mixture',
   'NotAStoreError',

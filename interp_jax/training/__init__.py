@@ -7,12 +7,12 @@ through `fit`:
     data = batches(rows, 32, seed=0)
     result = fit(state, step, data, LoopConfig(steps=1000), workdir)
 
-`language_model` holds the next-token loss, `bpe` trains tokenizers, and `stages` runs
-the stages of a longer job.
+`language_model` holds the next-token loss, `bpe` trains tokenizers, `stages` runs the
+stages of a longer job, and `job` makes a launch script one of several processes.
 """
 
 from interp_jax.training.checkpoints import Checkpoints, Restored
-from interp_jax.training.data import batches
+from interp_jax.training.data import OwnRows, batches
 from interp_jax.training.language_model import (
   make_evaluation,
   make_loss,
@@ -60,6 +60,7 @@ __all__ = [
   'MetricLog',
   'MetricWindow',
   'OptimizerConfig',
+  'OwnRows',
   'Restored',
   'Sink',
   'Stages',

@@ -2,10 +2,11 @@
 
 Grain shuffles the rows anew in every epoch. The order is a function of the seed and of
 the number of batches taken, so an iterator's state is one number. With several
-processes, each reads its own slice; batch k is the same set of rows for any number of
-processes.
+processes, each reads the slice that its devices need (`sharding.data_share`); batch k
+is the same set of rows for any number of slices.
 """
 
+from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import grain
@@ -39,8 +40,9 @@ def batches(
       be pytrees of arrays.
     batch_size: rows of a batch, over all processes.
     seed: seed of the shuffle.
-    process_index: this process. By default, JAX's.
-    process_count: number of processes. By default, JAX's.
+    process_index: which slice to read. By default, JAX's process, which is right where
+      no copy of a model is on devices of several; `*data_share(mesh)` always is.
+    process_count: of how many. By default, JAX's number of processes.
     prefetch: batches that are read ahead.
 
   Raises:
@@ -64,3 +66,42 @@ def batches(
   dataset = dataset[index::count].batch(batch_size // count, drop_remainder=True)
   options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=prefetch)
   return iter(dataset.to_iter_dataset(options))
+
+
+class OwnRows(Iterator[Any]):
+  """A process's rows of batches that every process makes whole.
+
+  For data in memory, where making a batch costs nothing: the global batches are those
+  of one process.
+  """
+
+  def __init__(self, batches: Any, process_index: int, process_count: int):
+    """Starts where the batches are.
+
+    Args:
+      batches: An iterator of pytrees of arrays `[B, ...]`, the same on every process,
+        whose position can be saved.
+      process_index: Which part of each batch to keep.
+      process_count: Of how many, which divide `B`.
+    """
+    self._batches = batches
+    self._index, self._count = process_index, process_count
+
+  def __next__(self) -> Any:
+    return jax.tree.map(self._own, next(self._batches))
+
+  def get_state(self) -> Any:
+    """The position of the batches."""
+    return self._batches.get_state()
+
+  def set_state(self, state: Any) -> None:
+    """Goes to a position."""
+    self._batches.set_state(state)
+
+  def _own(self, rows: Any) -> Any:
+    if len(rows) % self._count:
+      raise ValueError(
+        f'A batch of {len(rows)} rows does not divide over {self._count} processes.'
+      )
+    size = len(rows) // self._count
+    return rows[self._index * size : (self._index + 1) * size]

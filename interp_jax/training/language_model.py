@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Integer
 import numpy as np
 
-from interp_jax.training.step import LossFn, place_batch
+from interp_jax.sharding import shard_batch
+from interp_jax.training.step import LossFn
 
 LogitsFn = Callable[[Any, Any], Any]
 """`(params, tokens [B, T]) -> logits [B, T, V]`."""
@@ -62,7 +63,7 @@ def make_evaluation(
   Args:
     logits_fn: the model.
     rows: held-out tokens. The last ones, short of a batch, are left out.
-    batch_size: rows to evaluate at a time, over all processes, which divide it.
+    batch_size: rows to evaluate at a time, over all processes.
     mesh: devices to run on. Without one, JAX's default device.
 
   Raises:
@@ -81,9 +82,10 @@ def make_evaluation(
 
   def evaluate(params: Any) -> dict[str, float]:
     chunks = rows[: count * batch_size].astype(np.int32)
-    chunks = chunks.reshape(count, jax.process_count(), -1, rows.shape[1])
-    mine = (place_batch(chunk[jax.process_index()], mesh) for chunk in chunks)
-    means = [by_position(params, tokens) for tokens in mine]
+    chunks = chunks.reshape(count, batch_size, rows.shape[1])
+    if mesh is not None:
+      chunks = (shard_batch(mesh, chunk, whole=True) for chunk in chunks)
+    means = [by_position(params, tokens) for tokens in chunks]
     losses = np.stack(jax.device_get(means)).mean(axis=0, dtype=np.float64)
     quarter = max(1, len(losses) // 4)
     return {

@@ -8,7 +8,8 @@ of batches, and carries the run through to its last step, over interruptions:
 - a metric that is not finite ends it with an error, before anything is overwritten.
 
 The host does not wait for the device in a step: a few steps are kept queued, and
-metrics are fetched when they are logged.
+metrics are fetched when they are logged. `data_wait` in the log is the share of the
+time in which the devices had nothing to do because the next batch was not there.
 """
 
 from collections.abc import Callable, Sequence
@@ -197,6 +198,7 @@ class _Run:
   interrupted: signals.Interrupted
   window: MetricWindow = dataclasses.field(default_factory=MetricWindow)
   window_started: float = 0.0
+  waited: float = 0.0
   started: float = 0.0
 
   def go(self, state: Any, start: int) -> FitResult:
@@ -205,7 +207,7 @@ class _Run:
     self.started = self.window_started - self.log.last.get('seconds', 0.0)
     step, stopped, evaluation = start, False, None
     while step < self.config.steps and not stopped:
-      state, metrics = self.step_fn(state, self.place(next(self.batches)))
+      state, metrics = self.step_fn(state, self._next_batch())
       step += 1
       self.window.add(metrics)
       self.bar.update()
@@ -223,13 +225,26 @@ class _Run:
     finished = step >= self.config.steps
     return FitResult(state, step, finished, seconds, evaluation)
 
+  def _next_batch(self) -> Any:
+    """The next batch on the devices; counts the time if they wait for it."""
+    started = time.monotonic()
+    batch = self.place(next(self.batches))
+    if self.window.idle:
+      self.waited += time.monotonic() - started
+    return batch
+
   def _write_log(self, step: int) -> None:
     steps = len(self.window)
     means = self.window.means(step)
     now = time.monotonic()
-    rate = steps * self.config.units_per_step / max(now - self.window_started, 1e-9)
-    self.window_started = now
-    timing = {f'{self.config.unit}_per_second': rate, 'seconds': now - self.started}
+    elapsed = max(now - self.window_started, 1e-9)
+    rate = steps * self.config.units_per_step / elapsed
+    timing = {
+      f'{self.config.unit}_per_second': rate,
+      'data_wait': self.waited / elapsed,
+      'seconds': now - self.started,
+    }
+    self.window_started, self.waited = now, 0.0
     self._record(step, 'train', means | timing)
     shown = {k: _shown(means[k]) for k in self.config.show if k in means}
     self.bar.set_postfix(shown | {f'{self.config.unit}/s': f'{rate:,.0f}'})

@@ -32,13 +32,24 @@ class MetricWindow:
 
   def __init__(self) -> None:
     self._pending: list[dict[str, Any]] = []
+    self._last: dict[str, Any] | None = None
 
   def __len__(self) -> int:
     return len(self._pending)
 
+  @property
+  def idle(self) -> bool:
+    """Whether the last step is computed, so that the devices have nothing to do.
+
+    Before the first step there is no such step.
+    """
+    leaves = jax.tree.leaves(self._last)
+    return bool(leaves) and all(map(_is_ready, leaves))
+
   def add(self, metrics: dict[str, Any]) -> None:
     """Takes the metrics of the next step, which may not be computed yet."""
     self._pending.append(metrics)
+    self._last = metrics
     if len(self._pending) > QUEUED_STEPS:
       jax.block_until_ready(self._pending[-QUEUED_STEPS - 1])
 
@@ -147,6 +158,11 @@ def _truncate(path: pathlib.Path, step: int) -> list[Record]:
   partial.write_text(lines, encoding='utf-8')
   partial.replace(path)
   return kept
+
+
+def _is_ready(value: Any) -> bool:
+  """Whether a value is there already; what is not on a device always is."""
+  return not hasattr(value, 'is_ready') or value.is_ready()
 
 
 def _mean(values: list[Any]) -> Any:

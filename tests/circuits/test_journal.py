@@ -60,6 +60,25 @@ def test_a_stopped_sweep_goes_on_and_ends_as_if_it_never_was(setting, tmp_path):
   np.testing.assert_array_equal(finished.values, again.values)
 
 
+def test_processes_share_a_sweep_through_its_folder(setting, tmp_path):
+  waits = iter([False] * 5)  # After each chunk and each look.
+  # The second of two does its worlds, and waits for those of the first.
+  with pytest.raises(circuits.Stopped, match=r'waiting for other processes at \d of 9'):
+    sweep(
+      setting, tmp_path, share=(1, 2), chunk=9, should_stop=lambda: next(waits, True)
+    )
+  asked = []
+  first = sweep(
+    setting, tmp_path, share=(0, 2), should_stop=lambda: asked.append(1) or False
+  )
+  assert asked
+  second = sweep(setting, tmp_path, share=(1, 2), should_stop=lambda: True)
+  np.testing.assert_array_equal(first.values, second.values)
+  np.testing.assert_allclose(first.values, sweep(setting, None).values, atol=1e-6)
+  with pytest.raises(ValueError, match='share a sweep through a workdir'):
+    sweep(setting, None, share=(0, 2))
+
+
 @pytest.mark.parametrize('change', ['metric', 'tokens', 'parameters', 'grid'])
 def test_another_sweep_does_not_go_on_from_there(setting, tmp_path, change):
   sweep(setting, tmp_path)

@@ -1,15 +1,10 @@
 """A dictionary trained by two real processes is the one that a single one trains."""
 
-import os
-import socket
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from interp_jax.dictionaries import load
-from interp_jax.sharding import simulated_env
+from tests.processes import run
 
 PROGRAM = """
 import sys
@@ -21,7 +16,7 @@ address, index, count, folder = sys.argv[1], *map(int, sys.argv[2:4]), sys.argv[
 if count > 1:
   jax.distributed.initialize(address, num_processes=count, process_id=index)
 
-from interp_jax import dictionaries, store
+from interp_jax import dictionaries, training
 from interp_jax.sharding import make_mesh
 
 config = dictionaries.DictionaryConfig(8, 16, dictionaries.BatchTopK(3))
@@ -31,52 +26,31 @@ trainer = dictionaries.TrainerConfig(
 )
 rows = np.load(folder + '/rows.npy')
 
-
-class Share:
-  # The rows of this process of each batch, so that the global batches are the same.
-  def __init__(self):
-    self._whole = dictionaries.ArrayBatches(rows, 32, seed=1)
-    self.get_state, self.set_state = self._whole.get_state, self._whole.set_state
-
-  def __next__(self):
-    return np.split(next(self._whole), count)[index]
-
-
+# The rows of this process of each batch, so that the global batches are the same.
+batches = training.OwnRows(dictionaries.ArrayBatches(rows, 32, seed=1), index, count)
 result = dictionaries.train(
-  config, trainer, Share(), rows, f'{folder}/run{count}',
+  config, trainer, batches, rows, f'{folder}/run{count}',
   held_out=rows, mesh=make_mesh(model=2), progress=False,
 )
 if index == 0:
   dictionaries.save(f'{folder}/{count}', result.dictionary)
-print(count, result.metrics['fvu'])
+batches = training.OwnRows(dictionaries.ArrayBatches(rows, 32, seed=1), index, count)
+swept = dictionaries.train_sweep(
+  dictionaries.DictionaryConfig(8, 16, dictionaries.TopK(3)),
+  dictionaries.TrainerConfig(steps=6, batch_size=32, log_every=2, eval_every=3),
+  dictionaries.grid({'seed': (0, 1)}), batches, rows, f'{folder}/sweep{count}',
+  held_out=rows, mesh=make_mesh(model=2), progress=False,
+)
+print(count, result.metrics['fvu'], *(score['fvu'] for score in swept.metrics))
 if count > 1:
   jax.distributed.shutdown()
 """
 
 
 def train(folder, count):
-  with socket.socket() as s:
-    s.bind(('127.0.0.1', 0))
-    address = f'127.0.0.1:{s.getsockname()[1]}'
-  processes = [
-    subprocess.Popen(
-      [sys.executable, '-c', PROGRAM, address, str(index), str(count), str(folder)],
-      env=os.environ | simulated_env(4 // count),
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for index in range(count)
-  ]
-  try:
-    found = [process.communicate(timeout=300) for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
-      process.wait()
-  for out, err in found:
-    assert out, err
-  return [float(out.splitlines()[-1].split()[1]) for out, _ in found]
+  arguments = lambda index, address: ['-c', PROGRAM, address, index, count, folder]
+  lines = [said.last.split() for said in run(arguments, count, devices=4 // count)]
+  return [[float(number) for number in line[1:]] for line in lines]
 
 
 @pytest.mark.slow
@@ -84,7 +58,7 @@ def test_two_processes_train_as_one(tmp_path):
   rows = np.random.default_rng(0).normal(size=(256, 8)).astype(np.float32)
   np.save(tmp_path / 'rows.npy', np.maximum(rows, 0))
   scores = train(tmp_path, 1) + train(tmp_path, 2)
-  np.testing.assert_allclose(scores, scores[0], rtol=1e-4)
+  np.testing.assert_allclose(scores, [scores[0]] * 3, rtol=1e-4)
   one, two = load(tmp_path / '1'), load(tmp_path / '2')
   for name, value in one.params.items():
     np.testing.assert_allclose(value, two.params[name], rtol=1e-3, atol=1e-5)

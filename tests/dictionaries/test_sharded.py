@@ -1,5 +1,7 @@
 """Dictionaries over many devices: the same step, whatever the mesh."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,8 @@ from interp_jax import dictionaries, training
 from interp_jax.dictionaries import initial
 from interp_jax.dictionaries import step as step_lib
 from interp_jax.dictionaries.trainer import as_pair, dictionary_rules, plan_of
-from interp_jax.sharding import make_mesh, shardings
-from tests.dictionaries.architectures import ARCHITECTURES
+from interp_jax.sharding import make_mesh, shardings, spec_tree
+from tests.dictionaries.architectures import ARCHITECTURES, FEATURES, SOURCES, WIDTH
 from tests.dictionaries.runs import StopsAt, assert_close
 from tests.slow import slow_but
 
@@ -35,6 +37,31 @@ def advance(architecture, settings, state, mesh, count):
   for _ in range(count):
     state, metrics = compiled(state, training.place_batch(next(batches), mesh))
   return state, metrics
+
+
+def skipping():
+  """A cross-layer transcoder with a skip connection, which no other test splits."""
+  wiring = dictionaries.CrossLayerTranscoder(SOURCES, use_skip=True)
+  return ARCHITECTURES['cross_layer_topk']._replace(wiring=wiring)
+
+
+@pytest.mark.parametrize('optimizer', ['adam', 'signum'])
+@pytest.mark.parametrize('name', [*ARCHITECTURES, 'cross_layer_skip'])
+def test_every_leaf_of_a_state_has_a_rule_and_is_split_if_it_is_large(name, optimizer):
+  architecture = skipping() if name == 'cross_layer_skip' else ARCHITECTURES[name]
+  settings = architecture.settings(optimizer=optimizer)
+  state = jax.eval_shape(lambda: first_state(architecture, settings))
+  specs = spec_tree(dictionary_rules(architecture.config), state)
+  leaves = zip(
+    jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(specs), strict=True
+  )
+  for (path, leaf), spec in leaves:
+    axes = [axis for axis, size in enumerate(leaf.shape) if size == FEATURES]
+    if not axes and 'W_skip' in jax.tree_util.keystr(path):
+      axes = [leaf.ndim - 2]
+    given = [axis for axis, entry in enumerate(spec) if entry == 'model']
+    assert given == axes, (path, leaf.shape, spec)
+    assert axes or leaf.size <= SOURCES * WIDTH, (path, leaf.shape)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +111,11 @@ def test_a_run_goes_on_on_another_mesh(tmp_path):
 
   whole = run(tmp_path / 'whole', None)
   with pytest.raises(KeyboardInterrupt):
-    run(tmp_path / 'parts', make_mesh(data=4, model=2), stop=7)
-  parts = run(tmp_path / 'parts', make_mesh(data=2, devices=jax.devices()[:2]))
-  assert_close(whole.state.params, parts.state.params, rtol=1e-3, atol=1e-4)
+    run(tmp_path / '4x2', make_mesh(data=4, model=2), stop=7)
+  for mesh in (make_mesh(data=2, model=2, devices=jax.devices()[:4]), None):
+    folder = shutil.copytree(tmp_path / '4x2', tmp_path / f'{mesh is None}')
+    parts = run(folder, mesh)
+    assert_close(whole.state.params, parts.state.params, rtol=1e-3, atol=1e-4)
 
 
 def test_members_of_a_sweep_may_be_split_over_devices(tmp_path):

@@ -1,20 +1,13 @@
 """Real processes: two that share the work, and one that is killed again and again."""
 
-import os
-import pathlib
 import random
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
-from interp_jax.sharding import simulated_env
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.processes import run, start
 
 # Where, sequences, and the process's number among how many.
 PROGRAM = """
@@ -70,21 +63,16 @@ if address:
 """
 
 
-def start(path, count, address='', index=0, devices=1, program=PROGRAM):
-  return subprocess.Popen(
-    [sys.executable, '-c', program, str(path), str(count), address, str(index)],
-    cwd=ROOT,
-    env=os.environ | simulated_env(devices),
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+def arguments(program, path, sequences, count=1):
+  return lambda index, address: [
+    *('-c', program, path, sequences, address if count > 1 else '', index)
+  ]
 
 
-def finish(process):
-  out, err = process.communicate(timeout=300)
-  assert process.returncode == 0, err
-  return out.splitlines()[-1]
+def said(program, path, sequences, count, devices):
+  """The last lines that the processes print."""
+  found = run(arguments(program, path, sequences, count), count, devices)
+  return [one.last for one in found]
 
 
 def contents(path):
@@ -92,40 +80,18 @@ def contents(path):
   return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
-def free_address():
-  with socket.socket() as s:
-    s.bind(('127.0.0.1', 0))
-    return f'127.0.0.1:{s.getsockname()[1]}'
-
-
 def test_two_processes_write_the_dataset_of_one(tmp_path):
-  address = free_address()
-  processes = [start(tmp_path / 'two', 150, address, i, devices=2) for i in range(2)]
-  try:
-    said = [finish(process) for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
-      process.wait()
-  one = finish(start(tmp_path / 'one', 150, devices=2))
+  (one,) = said(PROGRAM, tmp_path / 'one', 150, count=1, devices=2)
   rows = one.split()[-1]
   assert one == f'1 2 {rows}'
-  assert said == [f'2 4 {rows}'] * 2
+  two = said(PROGRAM, tmp_path / 'two', 150, count=2, devices=2)
+  assert two == [f'2 4 {rows}'] * 2
   assert contents(tmp_path / 'two') == contents(tmp_path / 'one')
 
 
 def test_two_processes_stream_the_batches_of_one(tmp_path):
-  address = free_address()
-  options = {'devices': 2, 'program': STREAM}
-  processes = [start(tmp_path / 'two', 40, address, i, **options) for i in range(2)]
-  try:
-    said = [finish(process) for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
-      process.wait()
-  assert finish(start(tmp_path / 'one', 40, **(options | {'devices': 4}))) == said[0]
-  assert said[0] == said[1]
+  one = said(STREAM, tmp_path / 'one', 40, count=1, devices=4)
+  assert said(STREAM, tmp_path / 'two', 40, count=2, devices=2) == one * 2
   one, two = (np.load(tmp_path / f'{name}.npy') for name in ('one', 'two'))
   assert one.shape == (8, 16, 12)
   np.testing.assert_allclose(two, one, atol=0.02)
@@ -134,12 +100,12 @@ def test_two_processes_stream_the_batches_of_one(tmp_path):
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_it_resumes_to_the_same_bytes(tmp_path):
   count = 20_000
-  finish(start(tmp_path / 'whole', count))
+  run(arguments(PROGRAM, tmp_path / 'whole', count), 1)
   rng, killed = random.Random(0), 0
   folder = tmp_path / 'killed'
   for _ in range(20):
     before = len(list(folder.rglob('*')))
-    process = start(folder, count)
+    (process,) = start(arguments(PROGRAM, folder, count), 1)
     # It takes seconds to start; its moments begin when it writes something new.
     while process.poll() is None and len(list(folder.rglob('*'))) <= before:
       time.sleep(0.005)
@@ -148,5 +114,5 @@ def test_killed_at_twenty_random_moments_it_resumes_to_the_same_bytes(tmp_path):
     process.communicate()
     killed += process.returncode == -signal.SIGKILL
   assert killed == 20
-  finish(start(folder, count))
+  run(arguments(PROGRAM, folder, count), 1)
   assert contents(folder) == contents(tmp_path / 'whole')

@@ -1,6 +1,5 @@
 """The command: the quick variants of its configurations, and going on."""
 
-import importlib.util
 import json
 import pathlib
 from unittest import mock
@@ -9,35 +8,18 @@ import numpy as np
 import pytest
 
 from interp_jax import circuits
+from tests.launch.scripts import config_of, load_script
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def load_file(path, name):
-  spec = importlib.util.spec_from_file_location(name, path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-def config_of(name):
-  path = ROOT / 'configs' / 'circuits' / f'{name}.py'
-  return load_file(path, f'circuits_{name}').get_config('quick').to_dict()
-
-
-# Flags are global to a process, and the other launch scripts have the same names.
-with (
-  mock.patch('absl.flags.DEFINE_string'),
-  mock.patch('absl.flags.mark_flag_as_required'),
-  mock.patch('ml_collections.config_flags.DEFINE_config_file'),
-):
-  script = load_file(ROOT / 'launch' / 'discover_circuit.py', 'discover_under_test')
+script = load_script('discover_circuit')
 
 
 @pytest.fixture(scope='module')
 def compiled_run(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('compiled')
-  return workdir, script.run(config_of('compiled'), workdir)
+  return workdir, script.run(config_of('circuits/compiled').to_dict(), workdir)
 
 
 def test_a_known_circuit_is_found_and_everything_is_written(compiled_run):
@@ -62,20 +44,20 @@ def test_a_run_goes_on_from_the_thresholds_that_are_done(compiled_run):
   assert len(done) == 3
   done[0].unlink()
   with mock.patch.object(circuits, 'acdc', wraps=circuits.acdc) as acdc:
-    assert script.run(config_of('compiled'), workdir) == summary
+    assert script.run(config_of('circuits/compiled').to_dict(), workdir) == summary
   assert acdc.call_count == 1
 
 
 def test_a_folder_of_another_configuration_is_refused(compiled_run):
   workdir, _ = compiled_run
-  other = config_of('compiled') | {'ablation': 'zero'}
+  other = config_of('circuits/compiled').to_dict() | {'ablation': 'zero'}
   with pytest.raises(ValueError, match='another configuration'):
     script.run(other, workdir)
 
 
 @pytest.mark.slow
 def test_the_induction_configuration_runs(tmp_path):
-  summary = script.run(config_of('induction'), tmp_path)
+  summary = script.run(config_of('circuits/induction').to_dict(), tmp_path)
   assert 0 < summary['circuit_edges'] < summary['edges']
   assert summary['clean'] > 1
   assert summary['ablated'] < 0

@@ -1,13 +1,11 @@
 """The command: the quick variants of its configurations, stopped and continued."""
 
-import importlib.util
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import threading
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,30 +13,12 @@ import pytest
 import interp_jax
 from interp_jax import harvest, store
 from interp_jax.sharding import simulated_env
+from tests.launch.scripts import config_of, load_script
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def load_file(path, name):
-  spec = importlib.util.spec_from_file_location(name, path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-def config_of(name, arg='quick'):
-  path = ROOT / 'configs' / 'harvest' / f'{name}.py'
-  return load_file(path, f'harvest_{name}').get_config(arg)
-
-
-# Flags are global to a process, and the other launch scripts have the same names.
-with (
-  mock.patch('absl.flags.DEFINE_string'),
-  mock.patch('absl.flags.DEFINE_integer'),
-  mock.patch('absl.flags.mark_flag_as_required'),
-  mock.patch('ml_collections.config_flags.DEFINE_config_file'),
-):
-  script = load_file(ROOT / 'launch' / 'harvest.py', 'harvest_under_test')
+script = load_script('harvest')
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +31,7 @@ def corpus(tmp_path_factory):
 
 
 def settings(name, corpus):
-  config = config_of(name)
+  config = config_of(f'harvest/{name}')
   config.source.path = str(corpus)
   config.tokens.max_tokens = 4096
   config.harvest.shard_rows = 1024
@@ -110,9 +90,9 @@ def test_an_unknown_kind_of_source_is_named(corpus, tmp_path):
 
 @pytest.mark.parametrize('name', ['resid_post', 'heads'])
 def test_configurations_have_two_variants_and_no_other(name):
-  assert config_of(name, '').tokens.max_tokens > 400_000
+  assert config_of(f'harvest/{name}', '').tokens.max_tokens > 400_000
   with pytest.raises(ValueError, match='no variant'):
-    config_of(name, 'large')
+    config_of(f'harvest/{name}', 'large')
 
 
 def command(corpus, workdir):
@@ -140,7 +120,7 @@ def test_sigterm_ends_it_cleanly_and_run_again_it_finishes(corpus, tmp_path):
     shown += process.stderr.read(1)
   process.send_signal(signal.SIGTERM)
   out, err = process.communicate(timeout=120)
-  assert process.returncode == 0, err
+  assert process.returncode == 75, err
   assert 'Run again to go on' in out
   with pytest.raises(store.UnfinishedError):
     store.Reader(tmp_path / 'run' / 'activations')

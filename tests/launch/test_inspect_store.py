@@ -1,35 +1,20 @@
-import importlib.util
-import pathlib
 import subprocess
 import sys
-from types import SimpleNamespace
-from unittest import mock
 
 from absl import app
 import numpy as np
 import pytest
 
 from interp_jax import models, store
+from tests.launch.scripts import ROOT, load_script
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'launch' / 'inspect_store.py'
 TEXT = 'def squares(numbers):\n  return [number ** 2 for number in numbers]\n'
 
 
 @pytest.fixture(scope='module')
 def inspect():
-  """The script, whose flags are global to a process."""
-  kinds = ('integer', 'boolean', 'string')
-  patches = [mock.patch(f'absl.flags.DEFINE_{kind}') for kind in kinds]
-  for patch in patches:
-    patch.start()
-  spec = importlib.util.spec_from_file_location('inspect_store_under_test', SCRIPT)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  for patch in patches:
-    patch.stop()
-  module.SEED = SimpleNamespace(value=0)
-  return module
+  return load_script('inspect_store')
 
 
 @pytest.fixture(scope='module')

@@ -1,16 +1,14 @@
 """The script that checks a folder of weights."""
 
-import importlib
 from unittest import mock
 
 import pytest
 
 from interp_jax.testing import load_check
+from tests.launch.scripts import load_script
 from tests.models import golden_files
 
-# Flags are global to a process, and other launch scripts have the same names.
-with mock.patch('absl.flags.DEFINE_string'), mock.patch('absl.flags.DEFINE_list'):
-  script = importlib.import_module('launch.load_check')
+script = load_script('load_check')
 
 
 @pytest.fixture

@@ -1,38 +1,19 @@
 """The command: the quick variants of its configurations, stopped and continued."""
 
-import importlib.util
 import json
 import pathlib
-from unittest import mock
 
 import numpy as np
 import pytest
 
 import interp_jax
 from interp_jax import circuits
+from tests.launch.scripts import config_of, load_script
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def load_file(path, name):
-  spec = importlib.util.spec_from_file_location(name, path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-def config_of(name, arg='quick'):
-  path = ROOT / 'configs' / 'sweeps' / f'{name}.py'
-  return load_file(path, f'sweeps_{name}').get_config(arg)
-
-
-# Flags are global to a process, and the other launch scripts have the same names.
-with (
-  mock.patch('absl.flags.DEFINE_string'),
-  mock.patch('absl.flags.mark_flag_as_required'),
-  mock.patch('ml_collections.config_flags.DEFINE_config_file'),
-):
-  script = load_file(ROOT / 'launch' / 'patch_sweep.py', 'patch_sweep_under_test')
+script = load_script('patch_sweep')
 
 
 def never():
@@ -42,7 +23,7 @@ def never():
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
   workdir = tmp_path_factory.mktemp('sweeps')
-  config = config_of('induction').to_dict()
+  config = config_of('sweeps/induction').to_dict()
   config['sweeps'] = {'heads': ('z', 'layer', 'head')}
   return config, workdir, script.run(config, workdir, never)
 
@@ -94,13 +75,16 @@ def test_a_finished_sweep_is_only_read(finished):
   ],
 )
 def test_a_wrong_setting_says_what_is_right(tmp_path, field, value, message):
-  config = config_of('induction').to_dict() | {field: value}
+  config = config_of('sweeps/induction').to_dict() | {field: value}
   with pytest.raises(ValueError, match=message):
     script.run(config, tmp_path, never)
 
 
 @pytest.mark.parametrize('name', ['induction', 'variable'])
 def test_configurations_have_a_quick_variant_and_refuse_others(name):
-  assert config_of(name).pairs.pairs < config_of(name, '').pairs.pairs
+  assert (
+    config_of(f'sweeps/{name}').pairs.pairs
+    < config_of(f'sweeps/{name}', '').pairs.pairs
+  )
   with pytest.raises(ValueError, match='no variant'):
-    config_of(name, 'fast')
+    config_of(f'sweeps/{name}', 'fast')

@@ -3,11 +3,9 @@
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 import json
 import pathlib
 import re
-from unittest import mock
 import zlib
 
 import jax
@@ -17,25 +15,13 @@ from interp_jax import models
 from interp_jax.sharding import make_mesh
 from interp_jax.tasks import python_source
 from interp_jax.training import stages as stages_lib
+from tests.launch.scripts import config_of, load_script
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VOCAB = 499
 
 
-def load_file(path, name):
-  spec = importlib.util.spec_from_file_location(name, path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-# Flags are global to a process, and the other launch scripts have the same names.
-with (
-  mock.patch('absl.flags.DEFINE_string'),
-  mock.patch('ml_collections.config_flags.DEFINE_config_file'),
-):
-  main_job = load_file(ROOT / 'launch' / 'quickstart.py', 'quickstart_under_test')
-configs = load_file(ROOT / 'configs' / 'quickstart.py', 'quickstart_config_under_test')
+main_job = load_script('quickstart')
 
 
 class WordTokenizer:
@@ -70,7 +56,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def config(corpus):
-  config = configs.get_config('quick')
+  config = config_of('quickstart', 'quick')
   config.corpus = str(corpus)
   config.model = 'tiny'
   return config.to_dict()
@@ -242,7 +228,7 @@ def test_a_stage_depends_on_the_settings_of_those_before_it(tmp_path):
 
 
 def test_both_variants_of_the_configuration_exist_and_no_other():
-  assert configs.get_config().harvest.tokens >= 500_000
-  assert configs.get_config('quick').harvest.tokens < 10_000
+  assert config_of('quickstart', '').harvest.tokens >= 500_000
+  assert config_of('quickstart', 'quick').harvest.tokens < 10_000
   with pytest.raises(ValueError, match='no variant'):
-    configs.get_config('large')
+    config_of('quickstart', 'large')

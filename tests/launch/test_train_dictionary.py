@@ -1,6 +1,5 @@
 """The command: every configuration trains; a sweep; a run that is stopped."""
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -8,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from unittest import mock
 
 import numpy as np
 import pytest
 
 from interp_jax import dictionaries, store
 from interp_jax.sharding import simulated_env
+from tests.launch.scripts import config_of, load_script
 from tests.slow import slow_but
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -26,28 +25,7 @@ CONFIGS = sorted(
 OF_MLPS = ('transcoder', 'skip_transcoder', 'cross_layer')
 
 
-def load_file(path, name):
-  spec = importlib.util.spec_from_file_location(name, path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-def config_of(name, arg='quick'):
-  path = ROOT / 'configs' / 'dictionaries' / f'{name}.py'
-  return load_file(path, f'dictionaries_{name}').get_config(arg)
-
-
-# Flags are global to a process, and the other launch scripts have the same names.
-with (
-  mock.patch('absl.flags.DEFINE_string'),
-  mock.patch('absl.flags.DEFINE_bool') as boolean,
-  mock.patch('absl.flags.mark_flag_as_required'),
-  mock.patch('ml_collections.config_flags.DEFINE_config_file'),
-):
-  boolean.return_value.value = False
-  script = load_file(ROOT / 'launch' / 'train_dictionary.py', 'train_under_test')
-  script.WANDB = mock.Mock(value=None)
+script = load_script('train_dictionary')
 
 
 @pytest.fixture(scope='module')
@@ -69,7 +47,7 @@ def dataset(tmp_path_factory):
 
 
 def values_of(name):
-  values = config_of(name).to_dict()
+  values = config_of(f'dictionaries/{name}').to_dict()
   values['trainer']['steps'] = 4
   if not values['inputs']:
     values['inputs'] = ('resid_post.1',)
@@ -99,7 +77,7 @@ def test_every_configuration_trains_and_is_read_back(name, dataset, tmp_path):
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_the_full_configuration_makes_sense_and_others_are_refused(name):
-  values = config_of(name, '').to_dict()
+  values = config_of(f'dictionaries/{name}', '').to_dict()
   trainer = dictionaries.TrainerConfig.from_dict(values['trainer'])
   width = 128
   place = (width, *values.get('place', ('ln2.normalized', 1)))
@@ -107,7 +85,7 @@ def test_the_full_configuration_makes_sense_and_others_are_refused(name):
   config = script.dictionary_config(values['dictionary'], [place], targets)
   dictionaries.check(config, trainer)
   with pytest.raises(ValueError, match="Valid: '', 'quick'"):
-    config_of(name, 'quik')
+    config_of(f'dictionaries/{name}', 'quik')
 
 
 def test_an_array_that_is_not_there_is_named(dataset, tmp_path):
@@ -158,6 +136,7 @@ def test_a_run_that_is_told_to_stop_goes_on(dataset, tmp_path):
     time.sleep(0.2)
   process.send_signal(signal.SIGTERM)
   out, _ = process.communicate(timeout=100)
+  assert process.returncode == 75
   assert 'Run again to go on' in out
   stopped = json.loads(log.read_text().splitlines()[-1])['step']
   assert 0 < stopped < 3000

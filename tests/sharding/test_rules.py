@@ -6,6 +6,7 @@ import pytest
 
 from interp_jax.sharding import (
   TRANSFORMER_RULES,
+  fit_rules,
   make_mesh,
   place,
   shardings,
@@ -105,12 +106,20 @@ def test_an_axis_that_does_not_divide_is_an_error_that_says_which():
     shardings(mesh, TRANSFORMER_RULES, transformer_params())
 
 
-def test_few_key_value_heads_are_replicated_by_a_rule_in_front():
-  rules = ((r'attn/[Wb]_[KV]$', P()), *TRANSFORMER_RULES)
-  placed = place(make_mesh(model=4), rules, transformer_params())
-  attn = placed['blocks']['attn']
+def test_few_key_value_heads_are_replicated_when_the_rules_are_fitted():
+  params, mesh = transformer_params(), make_mesh(model=4)
+  rules = fit_rules(mesh, TRANSFORMER_RULES, params)
+  added = rules[: len(rules) - len(TRANSFORMER_RULES)]
+  names = [f'blocks/attn/{name}' for name in ('W_K', 'W_V', 'b_K', 'b_V')]
+  assert added == tuple((f'(^|/){name}$', P()) for name in names)
+  attn = place(mesh, rules, params)['blocks']['attn']
   assert attn['W_K'].sharding.is_fully_replicated
   assert attn['W_Q'].addressable_shards[0].data.shape == (L, H // 4, D, K)
+
+
+def test_rules_that_fit_stay_as_they_are():
+  params = transformer_params()
+  assert fit_rules(make_mesh(model=2), TRANSFORMER_RULES, params) == TRANSFORMER_RULES
 
 
 def test_a_mesh_axis_that_does_not_exist_is_an_error_with_a_suggestion():

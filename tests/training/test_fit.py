@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from interp_jax import training
+from interp_jax.training import loop
 
 ROWS = np.random.default_rng(0).integers(0, 50, (64, 9)).astype(np.uint16)
 STEPS = 12
@@ -197,6 +198,40 @@ def test_evaluations_come_at_their_interval_and_at_the_end(tmp_path):
 
 
 def test_every_line_of_the_log_is_one_json_object(whole):
-  expected = {'step', 'kind', 'loss', 'grad_norm', 'steps_per_second', 'seconds'}
+  timing = {'steps_per_second', 'data_wait', 'seconds'}
   for line in (whole[0] / 'metrics.jsonl').read_text().splitlines():
-    assert set(json.loads(line)) == expected
+    assert set(json.loads(line)) == {'step', 'kind', 'loss', 'grad_norm', *timing}
+
+
+@pytest.mark.parametrize(('busy', 'waited'), [(False, 7 * 3), (True, 0)])
+def test_the_share_of_the_time_that_devices_wait_for_data_is_logged(
+  tmp_path, monkeypatch, busy, waited
+):
+  clock = [0.0]
+  monkeypatch.setattr(loop.time, 'monotonic', lambda: clock[0])
+  ready = property(lambda self: len(self) > 0 and not busy)
+  monkeypatch.setattr(training.MetricWindow, 'idle', ready)
+
+  class Batches:
+    def __next__(self):
+      clock[0] += 3
+
+    def get_state(self):
+      return 0
+
+  def step(state, batch):
+    clock[0] += 1
+    return state, {'loss': np.zeros(())}
+
+  state = {'x': jnp.zeros(2)}
+  config = training.LoopConfig(8, log_every=8)
+  training.fit(state, step, Batches(), config, tmp_path, progress=False)
+  (record,) = training.read_metrics(tmp_path / 'metrics.jsonl', 'train')
+  assert record['data_wait'] == waited / (8 * 4)
+
+
+def test_a_window_is_idle_when_its_last_step_is_computed():
+  window = training.MetricWindow()
+  assert not window.idle
+  window.add({'loss': jax.block_until_ready(jnp.zeros(()))})
+  assert window.idle

@@ -1,14 +1,9 @@
 """A run over two real processes: same result, and all stop when one is told to."""
 
-import os
-import socket
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
-from interp_jax.sharding import simulated_env
+from tests.processes import run
 
 PROGRAM = """
 import os
@@ -64,28 +59,8 @@ if count > 1:
 
 
 def outputs(workdir, count):
-  with socket.socket() as s:
-    s.bind(('127.0.0.1', 0))
-    address = f'127.0.0.1:{s.getsockname()[1]}'
-  processes = [
-    subprocess.Popen(
-      [sys.executable, '-c', PROGRAM, address, str(index), str(count), str(workdir)],
-      env=os.environ | simulated_env(2),
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for index in range(count)
-  ]
-  try:
-    found = [process.communicate(timeout=300) for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
-      process.wait()
-  for out, err in found:
-    assert out, err
-  return [out.splitlines()[-1].split() for out, _ in found]
+  arguments = lambda index, address: ['-c', PROGRAM, address, index, count, workdir]
+  return [said.last.split() for said in run(arguments, count, devices=2)]
 
 
 @pytest.mark.slow

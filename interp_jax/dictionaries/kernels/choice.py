@@ -15,12 +15,14 @@ IMPLS = ('auto', 'sparse', 'dense')
 WINS = {'cpu': 'sparse', 'gpu': 'dense', 'tpu': 'dense'}
 
 
-def resolve(impl: str, devices: int = 1) -> str:
+def resolve(impl: str, devices: int = 1, platform: str | None = None) -> str:
   """Which implementation a name stands for.
 
   Args:
     impl: `'auto'`, `'sparse'` or `'dense'`.
     devices: Over how many devices the arrays are spread without `shard_map`.
+    platform: What the devices are, `'cpu'`, `'gpu'` or `'tpu'`; None for jax's default
+      backend. A program may be compiled for devices that this machine does not have.
 
   Returns:
     `'sparse'` or `'dense'`. Auto is the entry of the backend in `WINS` on one device.
@@ -34,4 +36,5 @@ def resolve(impl: str, devices: int = 1) -> str:
     raise ValueError(unknown('implementation', impl, IMPLS))
   if impl != 'auto':
     return impl
-  return WINS.get(jax.default_backend(), 'dense') if devices == 1 else 'dense'
+  platform = platform or jax.default_backend()
+  return WINS.get(platform, 'dense') if devices == 1 else 'dense'

@@ -22,6 +22,7 @@ from typing import Any
 # Read when jax and libtpu start: there is no TPU to look for.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
 
 from absl import app, flags
 from ml_collections import config_flags

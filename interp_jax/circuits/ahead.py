@@ -23,7 +23,7 @@ from interp_jax.core import Model
 def lower_sweep(
   model: Model,
   params: Any,
-  tokens: jax.ShapeDtypeStruct,
+  tokens: Any,
   site: str,
   over: Sequence[str],
   metric: Metric,

@@ -1,11 +1,13 @@
 """The training step of a dictionary, as `dictionaries.train` runs it."""
 
 import math
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from interp_jax.dictionaries import (
+  AuxK,
   DictionaryConfig,
   TopK,
   TrainerConfig,
@@ -46,7 +48,7 @@ def dictionary_step(
   if not config.wiring.reconstructs:
     targets = (settings.batch_size, *config.out_shape)
     batch = {'inputs': rows, 'targets': jax.ShapeDtypeStruct(targets, input_dtype)}
-  step = trainer.compiled_step(config, settings, state, mesh)
+  step: Any = trainer.compiled_step(config, settings, state, mesh)
   return Program(
     mesh,
     lambda: step.lower(state, batch),
@@ -86,7 +88,8 @@ def design(
 ) -> tuple[Allowed, ...]:
   """What a step sends: never weights, never pre-activations.
 
-  Over `model`, an output and the few candidates of a top-k; over `data`, gradients.
+  Over `model`, an output and the few candidates of a top-k; over `data`, gradients. The
+  term for dead features fetches the weights of those that take part.
   """
   model = mesh.shape[MODEL]
   rows = settings.batch_size // settings.microbatches // mesh.shape[DATA]
@@ -101,4 +104,22 @@ def design(
     own = min(config.activation.k, config.features // model)
     candidates = rows * own * model * _WIDE
     rules.append(Allowed('candidates of the top-k', 'all-gather', (MODEL,), candidates))
+  for term in settings.objective:
+    if isinstance(term, AuxK):
+      rules.extend(_dead(config, term))
   return tuple(rules)
+
+
+def _dead(config: DictionaryConfig, term: AuxK) -> list[Allowed]:
+  """What the term for dead features sends: which they are, and their weights."""
+  layers = math.prod(config.code_shape[:-1])
+  k = term.k or max(config.width // 2, 1)
+  pool = min(term.pool or k, config.features)
+  encoder, decoder = weights(config)
+  each = max(encoder, decoder) // math.prod(config.code_shape)
+  counters = math.prod(config.code_shape) * _WIDE
+  rows = layers * pool * each * _WIDE
+  return [
+    Allowed('counters of idle features', 'all-gather', (MODEL,), counters),
+    Allowed('weights of dead features', 'all-reduce', (MODEL,), rows),
+  ]

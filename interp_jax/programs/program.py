@@ -1,12 +1,12 @@
-"""A jitted program of the library with abstract inputs, and how it is to communicate."""
+"""A jitted program with abstract inputs, and how it is designed to communicate."""
 
 from collections.abc import Callable, Iterable, Sequence
 import dataclasses
+import math
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-import numpy as np
 
 from interp_jax.sharding import DATA, MODEL
 from interp_jax.sharding.collectives import Collective
@@ -66,11 +66,8 @@ class Program:
 
   def missing(self, found: Sequence[Collective]) -> list[Allowed]:
     """What is designed along axes of more than one device, and was not found."""
-    wanted = (
-      rule
-      for rule in self.design
-      if np.prod([self.mesh.shape[a] for a in rule.axes]) > 1
-    )
+    size = lambda rule: math.prod(self.mesh.shape[name] for name in rule.axes)
+    wanted = (rule for rule in self.design if size(rule) > 1)
     return [rule for rule in wanted if not any(rule.covers(one) for one in found)]
 
 

@@ -10,6 +10,7 @@ axes, and how large they are.
 
 from collections.abc import Iterator
 import dataclasses
+import math
 import re
 
 from jax.sharding import Mesh
@@ -77,9 +78,8 @@ class Collective:
   def __str__(self) -> str:
     shapes = ' '.join(f'{s.dtype}[{",".join(map(str, s.dims))}]' for s in self.shapes)
     along = ' x '.join(self.axes) or 'nothing'
-    return (
-      f'{self.times} x {self.kind} {shapes} over {along}: {self.sent:.0f} bytes sent'
-    )
+    what = f'{self.times} x {self.kind} {shapes} over {along}'
+    return f'{what}: {self.sent:.0f} bytes sent'
 
 
 def find_collectives(module: Module, mesh: Mesh) -> list[Collective]:
@@ -129,9 +129,7 @@ def _read(
   groups = replica_groups(one.attributes, mesh.size)
   coordinates = np.array(np.unravel_index(groups, mesh.devices.shape))
   varies = (coordinates != coordinates[..., :1]).any((1, 2))
-  axes = tuple(
-    name for name, moved in zip(mesh.axis_names, varies, strict=True) if moved
-  )
+  axes = tuple(np.array(mesh.axis_names)[varies].tolist())
   return Collective(
     kind,
     axes,
@@ -176,18 +174,20 @@ def replica_groups(attributes: str, devices: int) -> np.ndarray:
 
 def _lists(text: str) -> np.ndarray:
   rows = re.findall(r'\{([\d,]+)\}', text)
-  return np.array([[int(n) for n in row.split(',')] for row in rows])
+  return np.array([_numbers(row) for row in rows])
 
 
 def _counted(text: str) -> np.ndarray:
   found = re.match(r'\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', text)
   if found is None:
     raise ValueError(f'Replica groups of an unknown form: {text!r}.')
-  shape, sizes, order = (
-    tuple(int(n) for n in part.split(',')) if part else None for part in found.groups()
-  )
-  ids = np.arange(np.prod(sizes)).reshape(sizes)
-  return ids.transpose(order).reshape(shape)
+  shape, sizes = _numbers(found[1]), _numbers(found[2])
+  ids = np.arange(math.prod(sizes)).reshape(sizes)
+  return ids.transpose(_numbers(found[3]) if found[3] else None).reshape(shape)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+  return tuple(int(n) for n in text.split(','))
 
 
 def _of_mesh(text: str) -> np.ndarray:
@@ -197,13 +197,12 @@ def _of_mesh(text: str) -> np.ndarray:
   inside = re.findall(r"'(\w+)'", named)
   if ':' in named or not set(inside) <= set(axes):
     raise ValueError(f'Replica groups of an unknown form: {text!r}.')
-  ids = np.arange(np.prod(list(axes.values())))
+  ids = np.arange(math.prod(axes.values()))
   moved = re.search(r'device_ids=\(\[([\d,]+)\]T\(([\d,]+)\)\)', text)
   if moved:
-    sizes, order = (tuple(int(n) for n in part.split(',')) for part in moved.groups())
-    ids = ids.reshape(sizes).transpose(order)
+    ids = ids.reshape(_numbers(moved[1])).transpose(_numbers(moved[2]))
   ids = ids.reshape(tuple(axes.values()))
   names = list(axes)
   outside = [names.index(name) for name in names if name not in inside]
   order = outside + [names.index(name) for name in inside]
-  return ids.transpose(order).reshape(-1, np.prod([axes[name] for name in inside]))
+  return ids.transpose(order).reshape(-1, math.prod(axes[name] for name in inside))

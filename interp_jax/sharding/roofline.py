@@ -100,7 +100,7 @@ def analyse(compiled: jax.stages.Compiled, topology: Topology, mesh: Mesh) -> An
   Returns:
     What it takes.
   """
-  module = parse(compiled.as_text())
+  module = parse(compiled.as_text() or '')
   costs = costs_lib.count(module)
   found = find_collectives(module, mesh)
   network = network_seconds(found, topology, mesh)

@@ -4,8 +4,8 @@
     python benchmarks/compile_tpu.py --output=benchmarks/results/compile_tpu.json
 
 Writes what `launch/compile_tpu.py` writes of each, as JSON and, beside it, as tables in
-Markdown. What the file has already is not compiled again: to do so, remove the file, or
-name programs by `--only=topk,harvest`. Takes an hour or less on two CPU cores.
+Markdown. What the file has already is not compiled again, but what `--only=topk,harvest`
+names. Takes half an hour on two CPU cores.
 """
 
 import argparse
@@ -91,21 +91,23 @@ def main() -> None:
   """Compiles what is not there yet, and writes after each."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--output', default='benchmarks/results/compile_tpu.json')
-  parser.add_argument('--only', default='', help='configurations to compile again')
+  parser.add_argument(
+    '--only', default='', help='what to compile again, e.g. topk,harvest/v5e:4x4'
+  )
   given = parser.parse_args()
   path = pathlib.Path(given.output)
   records = json.loads(path.read_text()) if path.exists() else {}
-  only = [name for name in given.only.split(',') if name]
+  only = tuple(name for name in given.only.split(',') if name)
   for one in RUNS:
     name = key(*one[:3])
-    if one[0] not in only if only else name in records:
+    if not name.startswith(only) if only else name in records:
       continue
     records[name] = run(*one)
     print(report.summary([records[name]]), flush=True)
     order = [key(*other[:3]) for other in RUNS]
     records = {name: records[name] for name in order if name in records}
     path.write_text(json.dumps(records, indent=2) + '\n')
-    path.with_suffix('.md').write_text(markdown(records))
+  path.with_suffix('.md').write_text(markdown(records))
 
 
 if __name__ == '__main__':

@@ -205,7 +205,7 @@ def world_bytes(
 
 
 def output_shapes(
-  model: Model, params: Any, tokens: Tokens, **kwargs: Any
+  model: Model, params: Any, tokens: Any, **kwargs: Any
 ) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.ShapeDtypeStruct]]:
   """The shapes of the model's logits and activations, without running it."""
   return _apply.eval_shape(model, params, tokens, kwargs)

@@ -95,7 +95,7 @@ def design(
   rows = settings.batch_size // settings.microbatches // mesh.shape[DATA]
   width = math.prod(config.out_shape)
   encoder, decoder = weights(config)
-  gradients = (encoder + decoder + math.prod(config.code_shape)) // model
+  gradients = max(encoder, decoder) // model
   rules = [
     Allowed('outputs, summed', 'all-reduce', (MODEL,), rows * width * _WIDE),
     Allowed('gradients, summed', 'all-reduce', (DATA,), gradients * _WIDE),

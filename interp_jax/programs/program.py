@@ -10,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from interp_jax.sharding import DATA, MODEL
 from interp_jax.sharding.collectives import Collective
+from interp_jax.sharding.hlo import Shape
 
 # Numbers that everybody must know, such as losses: whatever is as small as this.
 SMALL = 4096
@@ -23,8 +24,8 @@ class Allowed:
     what: What is sent, and why.
     kind: The kind of collective.
     axes: The mesh axes that it runs along.
-    most: The largest that one may be, in bytes: of an all-gather, what each device has
-      at the end.
+    most: The largest array that is sent, in bytes: of an all-gather, what each device
+      has at the end.
   """
 
   what: str
@@ -32,10 +33,13 @@ class Allowed:
   axes: tuple[str, ...]
   most: int
 
-  def covers(self, one: Collective) -> bool:
-    """Whether a collective is this one."""
+  def covers(self, one: Collective, array: Shape) -> bool:
+    """Whether an array that a collective sends is this one.
+
+    The compiler joins small collectives to larger ones of the same kind and axes.
+    """
     same = self.kind == one.kind and set(self.axes) == set(one.axes)
-    return same and one.size <= self.most
+    return same and array.bytes * one.gathers <= self.most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +66,15 @@ class Program:
   def unplanned(self, found: Iterable[Collective]) -> list[Collective]:
     """The collectives that are not of the design, nor small sums."""
     design = (*self.design, *_sums())
-    return [one for one in found if not any(rule.covers(one) for rule in design)]
+    known = lambda one, array: any(rule.covers(one, array) for rule in design)
+    return [one for one in found if not all(known(one, array) for array in one.shapes)]
 
   def missing(self, found: Sequence[Collective]) -> list[Allowed]:
     """What is designed along axes of more than one device, and was not found."""
     size = lambda rule: math.prod(self.mesh.shape[name] for name in rule.axes)
     wanted = (rule for rule in self.design if size(rule) > 1)
-    return [rule for rule in wanted if not any(rule.covers(one) for one in found)]
+    sent = [(one, array) for one in found for array in one.shapes]
+    return [rule for rule in wanted if not any(rule.covers(*pair) for pair in sent)]
 
 
 def _sums() -> list[Allowed]:

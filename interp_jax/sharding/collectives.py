@@ -59,7 +59,12 @@ class Collective:
   @property
   def size(self) -> int:
     """Bytes of the whole: of an all-gather, what each device has at the end."""
-    return self.given * (self.group if self.kind == 'all-gather' else 1)
+    return self.given * self.gathers
+
+  @property
+  def gathers(self) -> int:
+    """How many parts of what is given each device has at the end."""
+    return self.group if self.kind == 'all-gather' else 1
 
   @property
   def sent(self) -> float:
@@ -73,7 +78,7 @@ class Collective:
       'all-to-all': self.group / 4,
       'ragged-all-to-all': self.group / 4,
     }.get(self.kind, 1)
-    return self.times * self.given * share
+    return float(self.times * self.given * share)
 
   def __str__(self) -> str:
     shapes = ' '.join(f'{s.dtype}[{",".join(map(str, s.dims))}]' for s in self.shapes)

@@ -4,8 +4,8 @@
     python benchmarks/compile_tpu.py --output=benchmarks/results/compile_tpu.json
 
 Writes what `launch/compile_tpu.py` writes of each, as JSON and, beside it, as tables in
-Markdown. What the file has already is not compiled again, but what `--only=topk,harvest`
-names. Takes half an hour on two CPU cores.
+Markdown. What the file has already is not compiled again, unless `--only=topk,harvest`
+names it. Takes half an hour on two CPU cores.
 """
 
 import argparse
@@ -91,9 +91,7 @@ def main() -> None:
   """Compiles what is not there yet, and writes after each."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--output', default='benchmarks/results/compile_tpu.json')
-  parser.add_argument(
-    '--only', default='', help='what to compile again, e.g. topk,harvest/v5e:4x4'
-  )
+  parser.add_argument('--only', default='', help='what to compile, e.g. topk,harvest')
   given = parser.parse_args()
   path = pathlib.Path(given.output)
   records = json.loads(path.read_text()) if path.exists() else {}

@@ -37,7 +37,7 @@ RUNS = (
   ('topk', 'million', 'v5e:16x16', 16),
   ('topk', '', 'v5e:4x4', 16),
   ('crosscoder', '', 'v5e:16x16', 16),
-  ('sweep', '', 'v5e:16x16', 8),
+  ('sweep', '', 'v5e:16x16', 2),
   ('topk', '', 'v5p:8x8x8', 8),
   ('topk', 'million', 'v5p:8x8x8', 8),
   ('topk', '', 'v6e:16x16', 16),

@@ -61,14 +61,15 @@ def count(module: Module) -> Costs:
   return _Counter(module).of(module.entry)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class _Counter:
-  """Counts each computation once."""
+  """Counts each computation once: what is called twice is looked up."""
 
-  module: Module
+  def __init__(self, module: Module):
+    self.module = module
+    self.of = functools.cache(self._of)
+    self._products_of = functools.cache(self._all_products)
 
-  @functools.cache  # noqa: B019, it lives as long as a count
-  def of(self, name: str) -> Costs:
+  def _of(self, name: str) -> Costs:
     computation = self.module.computations[name]
     parts = (self._one(computation, one) for one in computation.instructions.values())
     return sum(parts, Costs())
@@ -97,8 +98,7 @@ class _Counter:
     inner = one.called('calls')
     return self._products_of(inner) if inner else 0
 
-  @functools.cache  # noqa: B019
-  def _products_of(self, name: str) -> int:
+  def _all_products(self, name: str) -> int:
     computation = self.module.computations[name]
     return sum(self.products(computation, i) for i in computation.instructions.values())
 

@@ -2,9 +2,9 @@
 
     python launch/compile_tpu.py --config=configs/compile/sweep.py --topology=v5e:16x16
 
-A pair of prompts of 128 tokens; all 42 layers are run. Two chips share the weights: with
-eight, what they tell each other would take twice as long as their products. Takes two
-minutes on two CPU cores.
+A pair of prompts of 128 tokens; all 42 layers are run. Two chips share the weights:
+with eight, what they tell each other would take twice as long as their products. Takes
+two minutes on two CPU cores.
 """
 
 import ml_collections

@@ -33,6 +33,15 @@ MAY_IMPORT = {
   'probes': {'core', 'training'},
   'tasks': {'core', 'models'},
   'report': set(),
+  'programs': {
+    'core',
+    'models',
+    'training',
+    'harvest',
+    'dictionaries',
+    'circuits',
+    'sharding',
+  },
 }
 # These two stand on everything above them.
 MAY_IMPORT['findings'] = set(MAY_IMPORT)

@@ -196,21 +196,43 @@ def make_runner(
   for site in sites:
     if site not in shapes:
       raise ValueError(unknown('site of this model', site, shapes))
-  kept = set(sites)
-  at_layers = options.restart != 'none' and restarts.restarts_at_layers(model, shapes)
-  earlier = ()
-  if options.restart == 'positions':
-    earlier = restarts.position_sites(model, shapes)
-  if at_layers or earlier:
-    kept |= {*earlier, *sites_read(metric, logits, shapes)}
-  kept |= {'resid_pre'} if at_layers else set()
+  kept, at_layers, at_positions = kept_sites(
+    model, metric, options.restart, logits, shapes, sites
+  )
   value, base = base_run(
     model, params, tokens, metric, kept, edits=base_edits, **kwargs
   )
   return Runner(
-    model, params, metric, options, shapes, base, value, at_layers, bool(earlier)
+    model, params, metric, options, shapes, base, value, at_layers, at_positions
   )
 
 
 def _fingerprints(given: Mapping[str, Any]) -> dict[str, str]:
   return {name: fingerprint(tree) for name, tree in given.items()}
+
+
+def kept_sites(
+  model: Model,
+  metric: Metric,
+  restart: str,
+  logits: Any,
+  shapes: Mapping[str, Any],
+  sites: Iterable[str],
+) -> tuple[set[str], bool, bool]:
+  """What to keep of a base run, and whether worlds restart at layers and positions.
+
+  Args:
+    model: The model.
+    metric: What to measure.
+    restart: As in `Options`.
+    logits: The shape of the logits.
+    shapes: Site → shape of its activation.
+    sites: Activations to keep besides.
+  """
+  kept = set(sites)
+  at_layers = restart != 'none' and restarts.restarts_at_layers(model, shapes)
+  earlier = restarts.position_sites(model, shapes) if restart == 'positions' else ()
+  if at_layers or earlier:
+    kept |= {*earlier, *sites_read(metric, logits, shapes)}
+  kept |= {'resid_pre'} if at_layers else set()
+  return kept, at_layers, bool(earlier)

@@ -218,10 +218,40 @@ def world_bytes(
 
 
 def output_shapes(
-  model: Model, params: Any, tokens: Tokens, **kwargs: Any
+  model: Model, params: Any, tokens: Any, **kwargs: Any
 ) -> tuple[jax.ShapeDtypeStruct, dict[str, jax.ShapeDtypeStruct]]:
   """The shapes of the model's logits and activations, without running it."""
   return _apply.eval_shape(model, params, tokens, kwargs)
+
+
+def base_shapes(
+  model: Model,
+  params: Any,
+  tokens: Any,
+  metric: Metric,
+  sites: Iterable[str],
+  **kwargs: Any,
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """The shapes of what `base_run` keeps, without running it.
+
+  Args:
+    model: The model.
+    params: Its parameters, or their shapes.
+    tokens: Token ids, or their shape.
+    metric: What to measure.
+    sites: The activations to keep.
+    **kwargs: Passed to the model.
+  """
+  names = tuple(sorted(sites))
+  shapes = _reference.eval_shape(
+    model, names, False, params, metric, tokens, None, kwargs
+  )
+  return shapes[1]
+
+
+def lower_chunk(model: Model, first: int, *args: Any) -> jax.stages.Lowered:
+  """The program that `run_worlds` runs, from shapes; arguments as of `_run_chunk`."""
+  return _run_chunk.lower(model, first, *args)
 
 
 def sites_read(metric: Metric, logits: Any, acts: Mapping[str, Any]) -> frozenset[str]:

@@ -128,14 +128,12 @@ def train(
   combinations.check(config, trainer)
   scale, rows = measured(config, trainer, sample)
   state = init_state(config, trainer, scale, sample=rows)
-  plan = plan_of(trainer, mesh)
-  layout = None
+  layout = layout_of(config, state, mesh)
   if mesh is not None:
-    layout = shardings(mesh, dictionary_rules(config), state)
     state = jax.device_put(state, layout)
   result = training.fit(
     state,
-    training.compile_step(make_step(config, trainer, plan), mesh, layout),
+    compiled_step(config, trainer, state, mesh),
     batches,
     loop_config(trainer),
     workdir,
@@ -146,6 +144,40 @@ def train(
     progress=progress,
   )
   return result_of(config, result, held_out, mesh)
+
+
+def layout_of(config: DictionaryConfig, state: Any, mesh: Mesh | None) -> Any:
+  """The sharding of every leaf of a state, or of its shapes; None without a mesh."""
+  return None if mesh is None else shardings(mesh, dictionary_rules(config), state)
+
+
+def compiled_step(
+  config: DictionaryConfig, trainer: TrainerConfig, state: Any, mesh: Mesh | None
+) -> training.StepFn:
+  """The step that `train` runs, under `jax.jit`.
+
+  Args:
+    config: The dictionary's.
+    trainer: How it is trained.
+    state: The first state, or its shapes.
+    mesh: Devices, as in `train`.
+  """
+  step = make_step(config, trainer, plan_of(trainer, mesh))
+  return training.compile_step(step, mesh, layout_of(config, state, mesh))
+
+
+def state_shapes(config: DictionaryConfig, trainer: TrainerConfig) -> DictionaryState:
+  """A state as shapes: to compile for devices that are elsewhere, or not there.
+
+  Args:
+    config: The dictionary's.
+    trainer: How it is trained.
+  """
+  factors = np.ones((*config.in_shape[:-1], 1), np.float32)
+  centers = np.zeros(config.out_shape), np.zeros(config.in_shape)
+  scale = initial.InputScale(factors, factors, *centers, 1.0)
+  trainer = dataclasses.replace(trainer, init=initial.Init())
+  return jax.eval_shape(lambda: init_state(config, trainer, scale))
 
 
 def measured(
@@ -189,7 +221,9 @@ def usable_alone(dictionary: Dictionary) -> Dictionary:
 def plan_of(trainer: TrainerConfig, mesh: Mesh | None) -> Plan:
   """How the steps are computed on some devices; a mesh of one is none."""
   alone = mesh is None or mesh.size == 1
-  return Plan(kernels.resolve(trainer.impl), None if alone else mesh)
+  platform = None if mesh is None else mesh.devices.flat[0].platform
+  impl = kernels.resolve(trainer.impl, platform=platform)
+  return Plan(impl, None if alone else mesh)
 
 
 def loop_config(trainer: TrainerConfig) -> training.LoopConfig:

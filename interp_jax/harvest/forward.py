@@ -118,6 +118,37 @@ class Forward:
     """
     return _run(self.program, params, tokens, mask)
 
+  def lower(self, params: Any, tokens: Any, mask: Any) -> jax.stages.Lowered:
+    """`run`, to be compiled for the devices that the shapes' shardings name.
+
+    Args:
+      params: Shapes of the parameters.
+      tokens: That of the tokens.
+      mask: That of the mask, or None.
+    """
+    return _run.lower(self.program, params, tokens, mask)
+
+
+def forward_of_shapes(
+  model: Transformer, params: Any, *args: Any, **kwargs: Any
+) -> Forward:
+  """`make_forward` for parameters that are shapes.
+
+  Args:
+    model: The model.
+    params: Shapes of its parameters.
+    *args: As of `make_forward`.
+    **kwargs: As of `make_forward`.
+  """
+  made = []
+
+  def make(params: Any) -> Any:
+    made.append(make_forward(model, params, *args, **kwargs))
+    return made[0].params
+
+  shapes = jax.eval_shape(make, params)
+  return dataclasses.replace(made[0], params=shapes)
+
 
 def make_forward(
   model: Transformer,

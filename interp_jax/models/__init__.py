@@ -16,6 +16,7 @@ from interp_jax.models.processing import (
   fold_value_biases,
   process,
 )
+from interp_jax.models.published import read_config
 from interp_jax.models.rotary import RotaryScaling
 from interp_jax.models.tokenizer import Tokenizer
 from interp_jax.models.transformer import (
@@ -44,6 +45,7 @@ __all__ = [
   'load',
   'pool',
   'process',
+  'read_config',
   'save',
   'save_like',
   'truncate',

@@ -82,6 +82,27 @@ def open_published(
   return Published(folder, family, cfg, stored, names, plan)
 
 
+def read_config(text: Mapping[str, Any], **options: Any) -> TransformerConfig:
+  """The config of a published model, from its config.json alone.
+
+  Args:
+    text: What the config.json says.
+    **options: Fields of the `TransformerConfig` to set, e.g. `dtype`.
+
+  Returns:
+    The config. What only the weights tell, such as an unembedding of its own, is as the
+    config.json has it.
+
+  Raises:
+    ValueError: if the family or a field is not known.
+  """
+  fields = Fields(_text_part(text))
+  family = find_family(_text_part(text)['model_type'])
+  values = family.config(fields, set())
+  fields.finish(())
+  return TransformerConfig(**{**values, **options})
+
+
 def save_published(
   path: pathlib.Path,
   model: Transformer,

@@ -15,14 +15,16 @@ IMPLS = ('auto', 'sparse', 'dense')
 WINS = {'cpu': 'sparse', 'gpu': 'dense', 'tpu': 'dense'}
 
 
-def resolve(impl: str) -> str:
+def resolve(impl: str, platform: str | None = None) -> str:
   """Which implementation a name stands for.
 
   Args:
     impl: `'auto'`, `'sparse'` or `'dense'`.
+    platform: What the devices are, `'cpu'`, `'gpu'` or `'tpu'`; None for jax's default
+      backend. A program may be compiled for devices that this machine does not have.
 
   Returns:
-    `'sparse'` or `'dense'`; auto is the entry of the backend in `WINS`.
+    `'sparse'` or `'dense'`; auto is the platform's entry in `WINS`.
 
   Raises:
     ValueError: if there is no such implementation.
@@ -31,4 +33,4 @@ def resolve(impl: str) -> str:
     raise ValueError(unknown('implementation', impl, IMPLS))
   if impl != 'auto':
     return impl
-  return WINS.get(jax.default_backend(), 'dense')
+  return WINS.get(platform or jax.default_backend(), 'dense')

@@ -61,12 +61,15 @@ def encode(
   def local(x: Array, center: Array, W_enc: Array, b: Array) -> tuple[Array, Array]:
     features = b.shape[0]
     pre = (x - center) @ W_enc + b
-    values, indices = largest.select_by_index(pre, min(k, features))
+    # Selecting by bits is for CPUs; of equal values both take the one of lower index.
+    select = largest.select_by_index if impl == 'sparse' else largest.select
+    values, indices = select(pre, min(k, features))
     indices = indices + jax.lax.axis_index(MODEL) * features
     gather = functools.partial(jax.lax.all_gather, axis_name=MODEL, axis=1, tiled=True)
     values, indices = gather(values), gather(indices)
-    # Device by device the indices rise, so that ties are decided as on one device.
-    values, chosen = largest.select_by_index(values, k)
+    # Device by device equal values are in the order of their indices, so that ties are
+    # decided as on one device.
+    values, chosen = select(values, k)
     return jax.nn.relu(values), largest.take(indices, chosen)
 
   split = (ROWS, WHOLE, W_ENC, B_ENC)

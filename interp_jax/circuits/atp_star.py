@@ -91,7 +91,8 @@ def atp_star(
   }
 
 
-def _effects_of(model, sites, fixed, grad_drop, params, clean, corrupt, metric, kwargs):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _effects(model, sites, fixed, grad_drop, params, clean, corrupt, metric, kwargs):
   plain = tuple(site for site in sites if site not in fixed)
   own, other = acts_of_both(model, params, clean, corrupt, kwargs)
   gaps = {site: gap(own[site], other[site]) for site in plain}
@@ -118,9 +119,6 @@ def _effects_of(model, sites, fixed, grad_drop, params, clean, corrupt, metric, 
 
   sizes = jax.lax.map(dropped, jnp.arange(layers))
   return jax.tree.map(lambda size: size.sum(0) / (layers - 1), sizes)
-
-
-_effects = functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))(_effects_of)
 
 
 def _pattern_gap(model, params, clean, own, other, kwargs, site):

@@ -57,6 +57,23 @@ def both_runs(
   return own, jnp.broadcast_to(other, own.senders.shape)
 
 
+def check_corrupt(clean: Any, corrupt: Any) -> bool:
+  """Whether `corrupt` are tokens; refuses tokens that do not fit the clean ones.
+
+  Raises:
+    ValueError: if they do not.
+  """
+  if not jnp.issubdtype(jnp.result_type(corrupt), jnp.integer) or not np.ndim(corrupt):
+    return False
+  if np.shape(corrupt) != np.shape(clean):
+    raise ValueError(
+      f'The corrupted tokens have shape {np.shape(corrupt)}, the clean ones '
+      f'{np.shape(clean)}: give tokens that align position by position, or activations '
+      '(floating-point).'
+    )
+  return True
+
+
 def run_patches(
   model: Decomposable,
   params: Any,
@@ -145,23 +162,6 @@ def chunk_length(total: int, chunk: int | None, each: int) -> int:
     raise ValueError(f'chunk is {chunk}; it must be at least 1, or None.')
   most = chunk or max(1, CHUNK_BYTES // max(1, each))
   return math.ceil(total / math.ceil(total / most))
-
-
-def check_corrupt(clean: Any, corrupt: Any) -> bool:
-  """Whether `corrupt` are tokens; refuses tokens that do not fit the clean ones.
-
-  Raises:
-    ValueError: if they do not.
-  """
-  if not jnp.issubdtype(jnp.result_type(corrupt), jnp.integer) or not np.ndim(corrupt):
-    return False
-  if np.shape(corrupt) != np.shape(clean):
-    raise ValueError(
-      f'The corrupted tokens have shape {np.shape(corrupt)}, the clean ones '
-      f'{np.shape(clean)}: give tokens that align position by position, or activations '
-      '(floating-point).'
-    )
-  return True
 
 
 @functools.partial(jax.jit, static_argnums=0)

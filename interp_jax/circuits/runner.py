@@ -145,7 +145,7 @@ class Runner:
 
   @functools.cached_property
   def _identity(self) -> dict[str, str]:
-    """What all of its sweeps are; it takes reading every parameter."""
+    """What all of its sweeps are; found once, as every parameter is read for it."""
     given = {
       'parameters': self.params,
       'tokens': self.base.tokens,

@@ -14,6 +14,8 @@ from interp_jax.core import SITES, site_names, site_shape
 from interp_jax.models import Transformer, TransformerConfig
 from interp_jax.testing import random_params
 
+pytestmark = pytest.mark.usefixtures('optimized')
+
 B, T, WORLDS = 2, 16, 32
 CFG = TransformerConfig(
   vocab_size=64,

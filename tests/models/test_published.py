@@ -51,11 +51,15 @@ def test_padding_on_either_side_changes_no_logits_and_no_residual_stream(
 ):
   folder = golden_files.make_checkpoint(name, tmp_path)
   model, params, _ = models.load(folder, dtype='float64')
-  run = jax.jit(model.apply)
+
+  @jax.jit
+  def run(params, tokens, mask=None):
+    logits, acts = model.apply({'params': params}, tokens, mask=mask)
+    return logits, acts['resid_post']
+
   rows, mask = padded_batch(published.tokens_of(name))
-  logits, acts = run({'params': params}, rows, mask=mask)
-  alone, alone_acts = run({'params': params}, rows[2:, :SHORT])
-  streams, streams_alone = acts['resid_post'], alone_acts['resid_post']
+  logits, streams = run(params, rows, mask)
+  alone, streams_alone = run(params, rows[2:, :SHORT])
   for row in (1, 2):
     np.testing.assert_allclose(logits[row][mask[row]], alone[0], atol=BOUND)
     np.testing.assert_allclose(

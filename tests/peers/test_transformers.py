@@ -27,6 +27,13 @@ pytestmark = [
 
 EXACT, ROUNDED = 1e-10, 5e-5
 NEW_TOKENS = 4
+SITES = (
+  'resid_pre',
+  'pattern',
+  'resid_post',
+  'ln2.normalized',
+  'ln_final.normalized',
+)
 # A case of today and one of the past, in every family; the others take their time.
 NOW = [cases[1] for cases in published.FAMILIES.values()]
 THEN = [cases[-1] for cases in published.FAMILIES.values()]
@@ -57,6 +64,13 @@ class Pair(NamedTuple):
   acts: dict[str, np.ndarray]
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def run(model, params, tokens):
+  """Logits, and what transformers has as well."""
+  logits, acts = model.apply({'params': params}, tokens)
+  return logits, {site: act for site, act in acts.items() if site in SITES}
+
+
 @pytest.fixture(scope='module')
 def read(tmp_path_factory):
   """A function from a case's name to the pair; it remembers the last one."""
@@ -69,18 +83,19 @@ def read(tmp_path_factory):
     peer = Peer(folder, in_double=True)
     with jax.enable_x64(True):
       model, params, _ = models.load(folder, dtype='float64')
-      logits, acts = jax.jit(model.apply)({'params': params}, tokens)
+      logits, acts = run(model, params, tokens)
     acts = {site: np.asarray(act) for site, act in acts.items()}
-    run = peer.run(tokens)
+    theirs = peer.run(tokens)
     return Pair(
-      name, folder, tokens, peer, run, model, params, np.asarray(logits), acts
+      name, folder, tokens, peer, theirs, model, params, np.asarray(logits), acts
     )
 
   return make
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(scope='module', params=NAMES)
 def pair(request, read):
+  """A case, made once for all tests of it."""
   return read(request.param)
 
 
@@ -109,7 +124,7 @@ def test_in_float32_logits_are_those_of_transformers_before_and_after_writing(
   pair, tmp_path
 ):
   model, params, _ = models.load(pair.folder)
-  logits, _ = jax.jit(model.apply)({'params': params}, pair.tokens)
+  logits, _ = run(model, params, pair.tokens)
   theirs = Peer(pair.folder).run(pair.tokens).logits
   assert_within(ROUNDED, logits, theirs)
   models.save_like(tmp_path, model, params, like=pair.folder)
@@ -126,7 +141,7 @@ def test_cached_greedy_tokens_are_those_of_transformers_and_of_an_uncached_run(
   new = generate(pair.model, pair.params, pair.tokens, NEW_TOKENS)
   np.testing.assert_array_equal(new.tokens, pair.peer.generate(pair.tokens, NEW_TOKENS))
   whole = np.concatenate([pair.tokens, new.tokens], 1)
-  logits, _ = jax.jit(pair.model.apply)({'params': pair.params}, whole[:, :-1])
+  logits, _ = run(pair.model, pair.params, whole[:, :-1])
   uncached = np.asarray(logits)[:, published.LENGTH - 1 :]
   assert_within(EXACT, new.logits, uncached)
   np.testing.assert_array_equal(new.tokens, uncached.argmax(-1))

@@ -13,6 +13,7 @@ import numpy as np
 from interp_jax.core import unknown
 from interp_jax.dictionaries.activation import Plan
 from interp_jax.dictionaries.config import DictionaryConfig
+from interp_jax.dictionaries.constraint import unit_rows
 
 CENTERS = ('mean', 'geometric_median', 'zero')
 NORMALIZATIONS = ('centered', 'raw', 'mean_norm', 'unit', 'none')
@@ -213,11 +214,6 @@ def init_params(
   return params
 
 
-def _rows_of_norm(rows: Any, norm: Any) -> Any:
-  size = jnp.sqrt(jnp.sum(jnp.square(rows), tuple(range(1, rows.ndim)), keepdims=True))
-  return norm * rows / jnp.maximum(size, 1e-12)
-
-
 def _decoder(
   config: DictionaryConfig,
   scale: InputScale,
@@ -233,7 +229,7 @@ def _decoder(
     return _data_rows(config, scale, key, init, sample, shapes)
   leaves, tree = jax.tree.flatten(shapes, is_leaf=_is_shape)
   keys = jax.random.split(key, len(leaves))
-  draw = lambda key, shape: _rows_of_norm(jax.random.normal(key, shape), init.norm)
+  draw = lambda key, shape: init.norm * unit_rows(jax.random.normal(key, shape))
   return jax.tree.unflatten(tree, [draw(*p) for p in zip(keys, leaves, strict=True)])
 
 
@@ -257,7 +253,7 @@ def _data_rows(
     )
   chosen = jax.random.choice(key, len(rows), (config.features,), replace=False)
   away = jnp.asarray((rows - scale.center) * scale.outputs, jnp.float32)[chosen]
-  return _rows_of_norm(away, init.norm)
+  return init.norm * unit_rows(away)
 
 
 def _encoder(config: DictionaryConfig, key: Any, init: Init, W_dec: Any) -> Any:
@@ -273,6 +269,5 @@ def _encoder(config: DictionaryConfig, key: Any, init: Init, W_dec: Any) -> Any:
   if drawn:
     rows = jax.random.normal(key, shape)
   if drawn or init.encoder_norm is not None:
-    scaled = jax.vmap(_rows_of_norm, (0, None)) if layered else _rows_of_norm
-    rows = scaled(rows, norm)
+    rows = norm * (jax.vmap(unit_rows) if layered else unit_rows)(rows)
   return jnp.moveaxis(rows, len(lead), -1)

@@ -50,7 +50,8 @@ class SweepOfDictionaries:
     members: What each of them differs in.
     dictionaries: They read raw activations.
     state: The stacked state at the end.
-    metrics: Of the held-out rows, for each; empty where there are none.
+    metrics: Of the held-out rows, for each, those that are defined for all; empty where
+      there are none.
     finished: Whether the run reached its last step (else a signal ended it).
     seconds: Time in this call.
   """
@@ -325,6 +326,8 @@ def _evaluator(configs: Sequence[DictionaryConfig], held_out: Any) -> Any:
 
   def evaluate(states: DictionaryState) -> dict[str, list[Any]]:
     scores = [trainer_lib.score(one, held_out) for one in _exported(configs, states)]
-    return {name: [score[name] for score in scores] for name in scores[0]}
+    # Some are undefined for a dictionary none of whose features is ever active.
+    names = [name for name in scores[0] if all(name in score for score in scores)]
+    return {name: [score[name] for score in scores] for name in names}
 
   return evaluate

@@ -44,6 +44,18 @@ def random_dictionary(
   return dictionaries.Dictionary(params, config)
 
 
+@jax.jit
+def codes_of(dictionary: Any, x: Any) -> jax.Array:
+  """What `encode` gives, as one program: called plainly, each operation is compiled."""
+  return dictionary.encode(x)
+
+
+@jax.jit
+def outputs_of(dictionary: Any, x: Any) -> jax.Array:
+  """What a call gives, as one program."""
+  return dictionary(x)
+
+
 def small_config(**changes: Any) -> DictionaryConfig:
   given = {'width': WIDTH, 'features': FEATURES, 'activation': TopK(ACTIVE)}
   return DictionaryConfig(**(given | changes))

@@ -6,7 +6,7 @@ import pytest
 
 from interp_jax import dictionaries
 from interp_jax.dictionaries import ReLU, TopK, features
-from tests.dictionaries.planted import random_dictionary, write_store
+from tests.dictionaries.planted import codes_of, random_dictionary, write_store
 
 
 @pytest.fixture(scope='module')
@@ -26,7 +26,7 @@ def test_the_strongest_examples_are_those_of_all_codes(
 ):
   dictionary = random_dictionary(activation)
   got = dictionaries.strongest_examples(dictionary, reader, n=3, batch_rows=batch_rows)
-  codes = np.asarray(dictionary.encode(rows))
+  codes = np.asarray(codes_of(dictionary, rows))
   for f in range(20):
     order = np.argsort(-codes[:, f], kind='stable')[:3]
     order = order[codes[order, f] > 0]

@@ -4,7 +4,7 @@ import pytest
 
 from interp_jax.dictionaries import Dictionary, initial
 from interp_jax.dictionaries import step as step_lib
-from tests.dictionaries.planted import plant, small_config, small_trainer
+from tests.dictionaries.planted import outputs_of, plant, small_config, small_trainer
 
 
 @pytest.mark.parametrize(('normalize', 'shift'), [('raw', 0), ('centered', 1)])
@@ -51,8 +51,8 @@ def test_folding_the_scale_gives_the_same_output_and_keeps_unit_rows():
   scaled = Dictionary(state.params, config)
   folded = step_lib.export(config, state)
   x = jnp.asarray(planted.rows[:20])
-  expected = scaled(x * inputs.inputs) / inputs.outputs
-  np.testing.assert_allclose(folded(x), expected, rtol=1e-4, atol=1e-4)
+  expected = outputs_of(scaled, x * inputs.inputs) / inputs.outputs
+  np.testing.assert_allclose(outputs_of(folded, x), expected, rtol=1e-4, atol=1e-4)
   np.testing.assert_array_equal(folded.params['W_dec'], state.params['W_dec'])
 
 

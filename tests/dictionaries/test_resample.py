@@ -31,12 +31,12 @@ def started_again(config, settings=SETTINGS, seed=0, dead=DEAD):
   is_shape = lambda shape: isinstance(shape, tuple)
   params = jax.tree.map(lambda s: draw(s, 1), config.shapes(), is_leaf=is_shape)
   adam = optax.adam(1e-3)
-  _, state = adam.update(params, adam.init(params), params)
+  _, state = jax.jit(adam.update)(params, adam.init(params), params)
   inputs = draw((ROWS, *config.in_shape), 2)
   targets = draw((ROWS, *config.out_shape), 3)
   error = jnp.zeros((ROWS, *config.out_shape)).at[0].set(1)
   idle = jnp.where(dead, 101, 100).astype(jnp.int32)
-  after = resample(
+  after = jax.jit(resample, static_argnums=(0, 1))(
     settings,
     config,
     params,

@@ -1,6 +1,7 @@
 """One step, computed in different ways."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,11 @@ def state_and_batch(architecture, settings):
   return state, jax.tree.map(jnp.asarray, next(architecture.batches()))
 
 
-def stepped(architecture, settings, impl='dense'):
+@functools.cache
+def stepped(name, impl='dense', **changes):
+  """State and metrics after a step; the plain one serves several tests."""
+  architecture = ARCHITECTURES[name]
+  settings = architecture.settings(**changes)
   state, batch = state_and_batch(architecture, settings)
   step = jax.jit(make_step(architecture.config, settings, Plan(impl)))
   return step(state, batch)
@@ -51,9 +56,8 @@ def moments(state):
 
 @pytest.mark.parametrize('name', slow_but(ARCHITECTURES, 'batchtopk', 'jumprelu'))
 def test_sparse_kernels_make_the_step_of_dense_ones(name):
-  architecture = ARCHITECTURES[name]
-  dense, logged = stepped(architecture, architecture.settings())
-  sparse, same = stepped(architecture, architecture.settings(), 'sparse')
+  dense, logged = stepped(name)
+  sparse, same = stepped(name, 'sparse')
   assert_close(logged, same, rtol=1e-4, atol=1e-6)
   assert_close(moments(dense), moments(sparse), rtol=1e-3, atol=1e-5)
   np.testing.assert_array_equal(dense.idle, sparse.idle)
@@ -77,9 +81,8 @@ def test_steps_count_first_where_nothing_else_bounds_how_many_are_active():
 @pytest.mark.parametrize('name', slow_but(COUNTED, 'jumprelu'))
 def test_a_step_by_lists_is_that_on_all_features(name, monkeypatch):
   monkeypatch.setattr(listed, 'room_of', lambda features: features)
-  architecture = ARCHITECTURES[name]
-  dense, logged = stepped(architecture, architecture.settings())
-  by_list, same = stepped(architecture, architecture.settings(), 'sparse')
+  dense, logged = stepped(name)
+  by_list, same = stepped.__wrapped__(name, 'sparse')  # Not one of another room.
   assert_close(logged, same, rtol=1e-4, atol=1e-6)
   assert_close(moments(dense), moments(by_list), rtol=1e-3, atol=1e-5)
   np.testing.assert_array_equal(dense.idle, by_list.idle)
@@ -89,9 +92,8 @@ def test_a_step_by_lists_is_that_on_all_features(name, monkeypatch):
   'name', slow_but(['relu', 'gated', 'jumprelu', 'topk', 'p_anneal'], 'p_anneal')
 )
 def test_microbatches_make_the_step_of_the_whole_batch(name):
-  architecture = ARCHITECTURES[name]
-  whole, logged = stepped(architecture, architecture.settings())
-  parts, same = stepped(architecture, architecture.settings(microbatches=4))
+  whole, logged = stepped(name)
+  parts, same = stepped(name, microbatches=4)
   for key in ('loss', 'mse', 'l0', 'dead_fraction'):
     np.testing.assert_allclose(logged[key], same[key], rtol=1e-4, err_msg=key)
   assert_close(moments(whole), moments(parts), rtol=1e-3, atol=1e-5)
@@ -103,11 +105,8 @@ def test_microbatches_make_the_step_of_the_whole_batch(name):
 
 @pytest.mark.parametrize('name', slow_but(ARCHITECTURES, 'topk'))
 def test_a_step_in_bfloat16_is_close_to_one_in_float32(name):
-  architecture = ARCHITECTURES[name]
-  wide, logged = stepped(architecture, architecture.settings())
-  narrow, rounded = stepped(
-    architecture, architecture.settings(compute_dtype='bfloat16')
-  )
+  wide, logged = stepped(name)
+  narrow, rounded = stepped(name, compute_dtype='bfloat16')
   dtypes = lambda state: jax.tree.map(lambda leaf: leaf.dtype, state)
   assert dtypes(wide) == dtypes(narrow)
   np.testing.assert_allclose(rounded['loss'], logged['loss'], rtol=0.05)

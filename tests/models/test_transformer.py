@@ -56,7 +56,6 @@ MODELS = {
     'qk_norm': 'width',
   },
 }
-TOP = [name for name, site in SITES.items() if not site.layered]
 
 
 def close(got, want, rtol=1e-5, atol=1e-5):

@@ -253,10 +253,12 @@ class Ours(Recipe):
   Attributes:
     activation: Size → activation.
     terms: Size → terms of the objective.
+    b1: Decay of Adam's first moment.
   """
 
   activation: Callable[[Size], Any]
   terms: Callable[[Size], tuple[Any, ...]]
+  b1: float = 0.9
 
 
 # The settings of github.com/decoderesearch/synth-sae-bench-experiments, by which the
@@ -397,6 +399,7 @@ OURS = {
   'relu': Ours(
     activation=lambda size: dictionaries.ReLU(),
     terms=lambda size: (dictionaries.L1(warmup=size.steps // 3),),
+    b1=0.0,  # As Gemma Scope's (Lieberum et al. 2024).
     tuned='terms.l1.coefficient',
     start=2.0,
   ),
@@ -439,6 +442,7 @@ def ours(
     eval_every=0,
     checkpoint_every=0,
     clip=1.0,
+    b1=recipe.b1,
   )
   members = [
     {'seed': one.seed, 'learning_rate': one.rate}

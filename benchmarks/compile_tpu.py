@@ -45,6 +45,15 @@ RUNS = (
   ('cross_layer', '', 'v5e:16x16', 16),
   ('language_model', '', 'v5e:16x16', 1),
 )
+# Why something else than the products binds, or is sent that is not of the design.
+NOTES = {
+  'cross_layer/v5e:16x16': (
+    'The network binds: what the codes of each layer write is summed over `model` layer'
+    ' by layer, 78 × 768 numbers a row where their sum has 12 × 768, in decoding and'
+    ' again in the term for dead features. The compiler splits the pool of that term,'
+    ' and small permutes, which are not of the design, put its parts in place.'
+  ),
+}
 # Of these, the tables of weak scaling.
 SCALED = (
   ('topk', '', ('v5e:4x4', 'v5e:16x16')),
@@ -81,8 +90,9 @@ def markdown(records: dict[str, Any]) -> str:
   for config, variant, topologies in SCALED:
     found = [records.get(key(config, variant, one)) for one in topologies]
     parts.append(report.scaling([one for one in found if one]))
-  for record in records.values():
+  for name, record in records.items():
     parts.append(f'## {record["name"]}, {record["topology"]}')
+    parts.extend([NOTES[name]] if name in NOTES else [])
     parts.append(record.get('error') or report.communication(record))
   return '\n\n'.join(parts) + '\n'
 

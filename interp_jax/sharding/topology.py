@@ -66,7 +66,7 @@ class Topology:
   Attributes:
     name: E.g. `'v5e:16x16'`.
     chip: What they are.
-    sizes: How many there are along each axis.
+    sizes: How many there are along each axis of a slice.
     devices: jax's devices, to compile for.
   """
 
@@ -95,13 +95,15 @@ class Topology:
 
     A ring has a link to either side. A line that is no ring sends through one link at
     its bottleneck, and where a mesh axis takes every n-th chip, n rings share a link.
-    Axes that lie along several axes of the torus have the links of all of them.
+    Axes that lie along several axes of the torus have the links of all of them. What
+    is sent between slices goes through the data centre's network besides.
 
     Args:
       mesh: A mesh of this topology.
       axes: The axes of it that take part.
     """
-    coords = _coordinates(mesh, axes)
+    partners = _partners(mesh, axes)
+    coords = np.array([device.coords for device in partners])
     total = 0.0
     for places, size in zip(coords.T, self.sizes, strict=False):
       places = np.unique(places)
@@ -111,21 +113,32 @@ class Topology:
       closed = size % self.chip.ring == 0 and len(places) * step == size
       total += self.chip.link_rate * (2 if closed else 1) / step
     # Devices of one chip share its memory.
-    return total / self.chip.cores if total else self.hbm_rate
+    inside = total / self.chip.cores if total else self.hbm_rate
+    slices = len({_slice_of(device) for device in partners})
+    if slices == 1:
+      return inside
+    # First within slices; then each device has its share of what goes between them.
+    between = self.chip.dcn_rate / self.chip.cores
+    between *= (len(partners) - 1) / (slices - 1)
+    return 1 / (1 / inside + 1 / between)
 
 
-def _coordinates(mesh: Mesh, axes: Sequence[str]) -> np.ndarray:
-  """Where the first device's partners along some axes are, `[partners, 3]`."""
+def _slice_of(device: Any) -> int:
+  """The slice that a device is in; 0 where there is only one."""
+  return getattr(device, 'slice_index', None) or 0
+
+
+def _partners(mesh: Mesh, axes: Sequence[str]) -> np.ndarray:
+  """The first device, and those that it shares some axes of the mesh with."""
   index = tuple(slice(None) if name in axes else 0 for name in mesh.axis_names)
-  devices = np.asarray(mesh.devices[index]).ravel()
-  return np.array([device.coords for device in devices])
+  return np.asarray(mesh.devices[index]).ravel()
 
 
-def parse_topology(name: str) -> tuple[Chip, tuple[int, ...]]:
-  """The chip and the sizes that a name gives.
+def parse_topology(name: str) -> tuple[Chip, tuple[int, ...], int]:
+  """The chip, the sizes of a slice and the number of slices that a name gives.
 
   Args:
-    name: `CHIP:AxB` or `CHIP:AxBxC`.
+    name: `CHIP:AxB` or `CHIP:AxBxC`, and `*N` behind it for N slices.
 
   Raises:
     ValueError: if it is not of this form, or there is no such chip.
@@ -133,19 +146,20 @@ def parse_topology(name: str) -> tuple[Chip, tuple[int, ...]]:
   chip, _, sizes = name.partition(':')
   if chip not in CHIPS:
     raise ValueError(unknown('TPU', chip, CHIPS))
-  if not re.fullmatch(r'\d+(x\d+){1,2}', sizes):
+  found = re.fullmatch(r'(\d+(?:x\d+){1,2})(?:\*([1-9]\d*))?', sizes)
+  if found is None:
     raise ValueError(
       f'{name!r} is no topology: give sizes behind the chip, e.g. v5e:4x4, v5p:8x8x8.'
     )
-  return CHIPS[chip], tuple(map(int, sizes.split('x')))
+  return CHIPS[chip], tuple(map(int, found[1].split('x'))), int(found[2] or 1)
 
 
 def make_topology(name: str) -> Topology:
   """The devices of a topology, to compile for.
 
   Args:
-    name: E.g. `'v5e:4x4'`, `'v5e:16x16'`, `'v5p:8x8x8'`, `'v6e:16x16'`,
-      `'tpu7x:4x4x4'`.
+    name: E.g. `'v5e:16x16'`, `'v5p:8x8x8'`, `'v6e:16x16'`, `'tpu7x:4x4x4'`; or
+      `'v5e:16x16*2'`, two slices.
 
   Returns:
     The topology.
@@ -156,17 +170,18 @@ def make_topology(name: str) -> Topology:
   """
   from jax.experimental import topologies
 
-  chip, sizes = parse_topology(name)
+  chip, sizes, slices = parse_topology(name)
+  one, more = name.partition('*')[0], {'num_slices': slices} if slices > 1 else {}
   try:
-    devices = topologies.get_topology_desc(name, 'tpu').devices
+    devices = topologies.get_topology_desc(one, 'tpu', **more).devices
   except RuntimeError as error:
     raise RuntimeError(
       f'No TPU compiler for {name}: {error}. Install it with'
       " pip install 'interp_jax[tpu-compile]', and set TPU_SKIP_MDS_QUERY=1."
     ) from error
-  if len(devices) != math.prod(sizes) * chip.cores:
+  expected = math.prod(sizes) * chip.cores * slices
+  if len(devices) != expected:
     raise ValueError(
-      f'{name} has {len(devices)} devices, where {math.prod(sizes) * chip.cores} were'
-      ' expected.'
+      f'{name} has {len(devices)} devices, where {expected} were expected.'
     )
   return Topology(name, chip, sizes, tuple(devices))

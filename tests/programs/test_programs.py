@@ -66,7 +66,11 @@ def dictionary(mesh, wiring, activation=TopK(k=8), terms=()):  # noqa: B008
   return programs.dictionary_step(config, settings, mesh)
 
 
-@pytest.mark.parametrize('name', WIRINGS)
+# The last one has a kernel for each layer, and takes long to compile.
+SLOW = pytest.param('cross_layer', marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize('name', [*list(WIRINGS)[:-1], SLOW])
 def test_a_dictionary_sends_outputs_candidates_and_gradients(mesh, name):
   check(dictionary(mesh, WIRINGS[name]))
 

@@ -87,3 +87,42 @@ def test_what_is_sent_is_of_all_times_together(mesh):
   assert np.isclose(one.sent, 3 * 2 * 6 * 4)
   assert 'all-gather' in str(one)
   assert 'over data' in str(one)
+
+
+SCATTERED = """
+HloModule jit_f
+
+%add (x: f32[], y: f32[]) -> f32[] {
+  %x = f32[] parameter(0)
+  %y = f32[] parameter(1)
+  ROOT %sum = f32[] add(%x, %y)
+}
+
+%all-reduce-scatter.1 (input: bf16[8,6]) -> bf16[4,6] {
+  %input = bf16[8,6]{1,0} parameter(0)
+  %all = bf16[8,6]{1,0} all-reduce(%input), replica_groups=[4,2]<=[8], to_apply=%add
+  ROOT %own = bf16[4,6]{1,0} slice(%all), slice={[0:4], [0:6]}
+}
+
+ENTRY %main (x.1: bf16[8,6]) -> bf16[4,6] {
+  %x.1 = bf16[8,6]{1,0} parameter(0)
+  ROOT %out = bf16[4,6]{1,0} fusion(%x.1), kind=kCustom, calls=%all-reduce-scatter.1
+}
+"""
+
+
+def test_a_sum_of_which_each_keeps_its_part_is_a_reduce_scatter(mesh):
+  (one,) = find_collectives(parse(SCATTERED), mesh)
+  assert (one.kind, one.axes, one.group) == ('reduce-scatter', ('model',), 2)
+  assert one.sent == 8 * 6 * 2 / 2
+
+
+def test_a_collective_that_is_started_and_ended_counts_once(mesh):
+  text = SCATTERED.replace('all-reduce-scatter.1', 'plain').replace(
+    'ROOT %own = bf16[4,6]{1,0} slice(%all)',
+    '%more = bf16[8,6]{1,0} all-reduce-start(%input), replica_groups=[4,2]<=[8]\n'
+    '  %done = bf16[8,6]{1,0} all-reduce-done(%more)\n'
+    '  ROOT %own = bf16[4,6]{1,0} slice(%done)',
+  )
+  found = find_collectives(parse(text), mesh)
+  assert [one.kind for one in found] == ['all-reduce', 'all-reduce']

@@ -215,6 +215,9 @@ def test_the_share_of_the_time_that_devices_wait_for_data_is_logged(
     def get_state(self):
       return 0
 
+    def set_state(self, state):
+      del state
+
   def step(state, batch):
     clock[0] += 1
     return state, {'loss': np.zeros(())}

@@ -9,7 +9,7 @@ A model never hears of a mesh. A program is sharded by placing its inputs:
 and `jax.jit` carries the placement through. The axes are `data` (examples) and
 `model` (heads, neurons, vocabulary). Meshes are handed over explicitly and have axes
 of type `AxisType.Auto`: XLA chooses the collectives. `to_host` and `local_rows` are the
-way back.
+way back. Jobs of several processes start and end by `processes`.
 """
 
 from interp_jax.sharding.batch import (

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -208,7 +209,8 @@ def test_the_share_of_the_time_that_devices_wait_for_data_is_logged(
   tmp_path, monkeypatch, busy, waited
 ):
   clock = [0.0]
-  monkeypatch.setattr(loop.time, 'monotonic', lambda: clock[0])
+  fake = SimpleNamespace(monotonic=lambda: clock[0])
+  monkeypatch.setattr(loop, 'time', fake)
   ready = property(lambda self: len(self) > 0 and not busy)
   monkeypatch.setattr(training.MetricWindow, 'idle', ready)
 
@@ -218,6 +220,9 @@ def test_the_share_of_the_time_that_devices_wait_for_data_is_logged(
 
     def get_state(self):
       return 0
+
+    def set_state(self, state):
+      del state
 
   def step(state, batch):
     clock[0] += 1

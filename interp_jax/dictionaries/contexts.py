@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from jaxtyping import Bool, Float, Int
+import jax
+from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from interp_jax.dictionaries.dictionary import Dictionary
@@ -55,7 +56,7 @@ def contexts(
   rows = _rows_by_document(examples, index)[:count]
   around = np.clip(rows[:, None] + np.arange(-before, after + 1), 0, len(reader) - 1)
   activations = reader.rows(around.ravel()).astype(np.float32)
-  codes = np.asarray(dictionary.encode(activations))[:, examples.features[index]]
+  codes = np.asarray(_encode(dictionary, activations))[:, examples.features[index]]
   provenance = reader.provenance(around.ravel()).reshape(*around.shape, 3)
   found = []
   for row, near, where, values in zip(
@@ -67,6 +68,11 @@ def contexts(
     start = int(same[:peak].sum())
     found.append(Context(document, position, where[same, 2], values[same], start))
   return found
+
+
+@jax.jit
+def _encode(dictionary: Dictionary, x: Float[Array, 'B D']) -> Float[Array, 'B F']:
+  return dictionary.encode(x)
 
 
 def _rows_by_document(examples: Examples, index: int) -> Int[np.ndarray, ' n']:

@@ -5,7 +5,7 @@ import pytest
 
 from interp_jax import dictionaries
 from interp_jax.dictionaries import TopK
-from tests.dictionaries.planted import random_dictionary, write_store
+from tests.dictionaries.planted import codes_of, random_dictionary, write_store
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +32,7 @@ def found(dictionary, reader, examples, index, **kwargs):
 def test_a_context_holds_the_codes_of_its_own_tokens(
   dictionary, reader, examples, index
 ):
-  codes = np.asarray(dictionary.encode(reader.numpy()))[:, index]
+  codes = np.asarray(codes_of(dictionary, reader.numpy()))[:, index]
   provenance = reader.provenance(np.arange(len(reader)))
   for context in found(dictionary, reader, examples, index, before=4, after=3):
     row = int(

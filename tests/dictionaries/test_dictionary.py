@@ -1,13 +1,12 @@
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from interp_jax import dictionaries, edits
 from interp_jax.dictionaries import DictionaryConfig, ReLU, TopK
-from tests.dictionaries.planted import random_dictionary
+from tests.dictionaries.planted import codes_of, outputs_of, random_dictionary
 
 
 @pytest.fixture
@@ -29,9 +28,9 @@ def numpy_forward(dictionary, x):
 def test_a_dictionary_is_its_formula(x, activation):
   dictionary = random_dictionary(activation)
   codes, out = numpy_forward(dictionary, x)
-  np.testing.assert_allclose(dictionary.encode(x), codes, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(codes_of(dictionary, x), codes, rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(dictionary.decode(codes), out, rtol=1e-4, atol=1e-4)
-  np.testing.assert_allclose(dictionary(x), out, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(outputs_of(dictionary, x), out, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('activation', [ReLU(), TopK(4)])
@@ -40,7 +39,10 @@ def test_sparse_codes_decode_as_dense_ones_do(x, activation):
   values, indices = dictionary.encode_sparse(x, 4 if activation == TopK(4) else 20)
   assert values.shape == indices.shape == (*x.shape[:-1], values.shape[-1])
   np.testing.assert_allclose(
-    dictionary.decode_sparse(values, indices), dictionary(x), rtol=1e-4, atol=1e-4
+    dictionary.decode_sparse(values, indices),
+    outputs_of(dictionary, x),
+    rtol=1e-4,
+    atol=1e-4,
   )
 
 
@@ -50,7 +52,7 @@ def test_a_saved_dictionary_is_the_loaded_one(tmp_path, x, activation):
   dictionaries.save(tmp_path / 'd', dictionary, {'fvu': 0.25})
   loaded = dictionaries.load(tmp_path / 'd')
   assert loaded.config == dictionary.config
-  np.testing.assert_array_equal(loaded(x), dictionary(x))
+  np.testing.assert_array_equal(outputs_of(loaded, x), outputs_of(dictionary, x))
   assert dictionaries.load_metadata(tmp_path / 'd') == {'fvu': 0.25}
   names = {path.name for path in (tmp_path / 'd').iterdir()}
   assert names == {'model.safetensors', 'config.json'}
@@ -71,7 +73,7 @@ def test_loading_what_is_not_a_dictionary_says_so(tmp_path, dictionary):
 
 
 def test_a_dictionary_is_a_pytree_that_jit_takes(dictionary, x):
-  out = jax.jit(lambda d, x: d(x))(dictionary, x)
+  out = outputs_of(dictionary, x)
   np.testing.assert_allclose(out, dictionary(x), rtol=1e-5, atol=1e-5)
 
 

@@ -15,7 +15,7 @@ from interp_jax.dictionaries import (
   evaluate,
   metrics,
 )
-from tests.dictionaries.planted import random_dictionary
+from tests.dictionaries.planted import codes_of, outputs_of, random_dictionary
 
 
 @pytest.fixture
@@ -94,8 +94,8 @@ def test_the_metrics_are_their_formulas(dictionary, rows):
   center = np.full(8, 19.5)
   got = evaluate(dictionary, [rows], center=center)
   norms = np.linalg.norm(dictionary.params['W_dec'], axis=1)
-  codes = dictionary.encode(rows)
-  expected = formulas(rows, dictionary(rows), codes, norms, center)
+  codes = codes_of(dictionary, rows)
+  expected = formulas(rows, outputs_of(dictionary, rows), codes, norms, center)
   assert_equal(got, expected, 1e-4)
   assert set(got.to_dict()) == set(expected) - {'density'}
 

@@ -12,6 +12,7 @@ from tests.dictionaries.runs import StopsAt, assert_close, assert_same_bits
 MEMBERS = dictionaries.grid(
   {'seed': (0, 1), 'learning_rate': (1e-3, 1e-2), 'activation.k': (2, 3)}
 )
+ALONE = (0, len(MEMBERS) - 1)  # Between these two every setting differs.
 
 
 def train(architecture, members, folder, steps=6, **given):
@@ -34,21 +35,31 @@ def swept(request, tmp_path_factory):
   return train(ARCHITECTURES['topk'], MEMBERS, folder, over=request.param)
 
 
-@pytest.mark.parametrize('i', [0, 3, 6])
-def test_a_member_is_what_it_would_be_alone(swept, tmp_path, i):
+@pytest.fixture(scope='module')
+def trained_alone(tmp_path_factory):
+  """These members, by themselves."""
   architecture = ARCHITECTURES['topk']
-  config, settings = sweep_lib.member_config(
-    architecture.config, architecture.settings(steps=6), MEMBERS[i]
-  )
-  alone = dictionaries.train(
-    config,
-    settings,
-    architecture.batches(),
-    architecture.rows(),
-    tmp_path,
-    held_out=architecture.rows(),
-    progress=False,
-  )
+
+  def train_one(member):
+    config, settings = sweep_lib.member_config(
+      architecture.config, architecture.settings(steps=6), member
+    )
+    return dictionaries.train(
+      config,
+      settings,
+      architecture.batches(),
+      architecture.rows(),
+      tmp_path_factory.mktemp('alone'),
+      held_out=architecture.rows(),
+      progress=False,
+    )
+
+  return {i: train_one(MEMBERS[i]) for i in ALONE}
+
+
+@pytest.mark.parametrize('i', ALONE)
+def test_a_member_is_what_it_would_be_alone(swept, trained_alone, i):
+  alone = trained_alone[i]
   assert swept.dictionaries[i].config == alone.dictionary.config
   assert swept.metrics[i]['fvu'] == pytest.approx(alone.metrics['fvu'], rel=1e-4)
   ours, own = swept.dictionaries[i].params, alone.dictionary.params

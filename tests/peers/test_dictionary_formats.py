@@ -368,11 +368,16 @@ def load_theirs(classes, folder):
   return classes[trainer['dict_class']].from_pretrained(folder / 'ae.pt')
 
 
-@pytest.mark.parametrize('threshold', [-1.0, 0.6])
-@pytest.mark.parametrize('name', DL)
+# Those with a k may have a threshold in its place; -1 is none.
+THRESHOLDS = [
+  (name, at) for name in DL for at in ((-1.0, 0.6) if DL[name] else (None,))
+]
+
+
+@pytest.mark.parametrize(('name', 'threshold'), THRESHOLDS)
 def test_every_class_of_dictionary_learning(tmp_path, classes, name, threshold):
   theirs = filled(classes[name](WIDTH, FEATURES, **DL[name]))
-  if 'k' in DL[name]:
+  if threshold is not None:
     theirs.threshold = torch.tensor(threshold)
   trainer = {'dict_class': name, 'activation_dim': WIDTH, 'dict_size': FEATURES}
   trainer |= {'layer': 3, 'lm_name': 'toy', 'submodule_name': 'resid_post_layer_3'}

@@ -47,6 +47,12 @@ RUNS = (
 )
 # Why something else than the products binds, or is sent that is not of the design.
 NOTES = {
+  'topk/million/v6e:16x16': (
+    'The main memory binds: weights, gradients and what the optimiser keeps pass'
+    ' through it once a step, whatever the batch is, and a v6e has 4.7 times the'
+    ' products of a v5e at twice the rate of memory. More rows of each chip would'
+    ' shift it: 8.7 of 32 GiB are taken.'
+  ),
   'cross_layer/v5e:16x16': (
     'The network binds: what the codes of each layer write is summed over `model` layer'
     ' by layer, 78 × 768 numbers a row where their sum has 12 × 768, in decoding and'

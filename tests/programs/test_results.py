@@ -11,6 +11,8 @@ RECORDS = json.loads((RESULTS / 'compile_tpu.json').read_text())
 
 # Sends, for one thing, parts of what the compiler split by itself; see its note there.
 AT_FAULT = 'cross_layer/v5e:16x16'
+# The optimiser's traffic; see its note there.
+MEMORY_BOUND = 'topk/million/v6e:16x16'
 
 
 @pytest.mark.parametrize('name', RECORDS)
@@ -22,7 +24,7 @@ def test_a_program_fits_and_its_loops_are_known(name):
 @pytest.mark.parametrize('name', sorted(RECORDS.keys() - {AT_FAULT}))
 def test_products_bind_and_only_what_is_designed_is_sent(name):
   assert RECORDS[name]['unplanned'] == []
-  assert RECORDS[name]['binds'] == 'compute'
+  assert (RECORDS[name]['binds'] == 'compute') == (name != MEMORY_BOUND)
 
 
 @pytest.mark.parametrize(('name', 'most'), [('topk', 0.10), ('harvest', 0.05)])

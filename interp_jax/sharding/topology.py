@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 import numpy as np
 
 from interp_jax.core import unknown
+from interp_jax.sharding.mesh import slice_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,18 +115,13 @@ class Topology:
       total += self.chip.link_rate * (2 if closed else 1) / step
     # Devices of one chip share its memory.
     inside = total / self.chip.cores if total else self.hbm_rate
-    slices = len({_slice_of(device) for device in partners})
+    slices = len({slice_of(device) for device in partners})
     if slices == 1:
       return inside
     # First within slices; then each device has its share of what goes between them.
     between = self.chip.dcn_rate / self.chip.cores
     between *= (len(partners) - 1) / (slices - 1)
     return 1 / (1 / inside + 1 / between)
-
-
-def _slice_of(device: Any) -> int:
-  """The slice that a device is in; 0 where there is only one."""
-  return getattr(device, 'slice_index', None) or 0
 
 
 def _partners(mesh: Mesh, axes: Sequence[str]) -> np.ndarray:

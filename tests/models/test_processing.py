@@ -10,7 +10,8 @@ import pytest
 from interp_jax.models import processing
 from interp_jax.testing import tiny_model
 
-TOKENS = np.random.default_rng(0).integers(0, 31, (2, 7))
+# Not int64, which jax would keep after it was the constant of a program in 64 bits.
+TOKENS = np.random.default_rng(0).integers(0, 31, (2, 7), np.int32)
 
 RMS = {'norm': 'rmsnorm', 'positions': 'rotary', 'gated': True, 'act': 'silu'}
 BARE = {'qkv_bias': False, 'attn_out_bias': False, 'mlp_bias': False}

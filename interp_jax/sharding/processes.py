@@ -213,11 +213,21 @@ def end_after_error(error: BaseException) -> int:
   traceback.print_exception(error)
   if _client() is None:
     return FAILED
-  if isinstance(error, Exception) and _UNREACHED.search(str(error)):
+  if isinstance(error, Exception) and _unreached(error):
     sys.stderr.write('Another process does not answer. Waiting to learn which one.\n')
     time.sleep(2 * SILENCE_S)
   _leave(FAILED, 'failed, so the job ends. Mend what the error above says.')
   return FAILED
+
+
+def _unreached(error: BaseException | None) -> bool:
+  """Whether an error, or one behind it, is that another process does not answer."""
+  if error is None:
+    return False
+  # Checkpoints wait for all processes with a limit of their own.
+  if isinstance(error, TimeoutError) or _UNREACHED.search(str(error)):
+    return True
+  return _unreached(error.__cause__ or error.__context__)
 
 
 def _client() -> Any:

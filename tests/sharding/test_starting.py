@@ -42,3 +42,14 @@ def test_work_of_the_first_is_done_once_by_a_single_process():
 def test_an_error_of_a_single_process_is_told_and_has_its_status(capsys):
   assert processes.end_after_error(ValueError('gloo is mine')) == processes.FAILED
   assert 'gloo is mine' in capsys.readouterr().err
+
+
+def test_errors_of_lost_processes_are_told_from_others():
+  lost = RuntimeError('Gloo all-reduce failed: Connection closed by peer')
+  late = TimeoutError('ChainedFuture timed out')  # Of a checkpoint that waits for all.
+  own = ValueError('k=0 of 8 features')
+  own.__cause__ = KeyError('k')
+  behind = ValueError('cannot save')
+  behind.__cause__ = late
+  assert all(map(processes._unreached, (lost, late, behind)))
+  assert not processes._unreached(own)

@@ -122,6 +122,10 @@ class CrossLayerTranscoder:
     plan: Plan = Plan(),  # noqa: B008, it is frozen
   ) -> Float[Array, 'B L D']:
     """What the codes of all layers write, and the biases; see `wiring`."""
+    if plan.mesh is not None and isinstance(codes, SparseCodes):
+      weights = tuple(params['W_dec'][str(layer)] for layer in range(self.layers))
+      given = (codes.values, codes.indices, weights)
+      return params['b_dec'] + kernels.decode_layers(*given, plan.impl, plan.mesh)
     total = params['b_dec']
     for layer in range(self.layers):
       W_dec = params['W_dec'][str(layer)]

@@ -33,6 +33,7 @@ from interp_jax.dictionaries.kernels.rows import (
   scatter_dense,
 )
 from interp_jax.dictionaries.kernels.sharded import (
+  decode_layers,
   largest_of_batch,
 )
 from interp_jax.dictionaries.kernels.topk import (
@@ -49,6 +50,7 @@ __all__ = [
   'Known',
   'Pairs',
   'batch_topk_mask',
+  'decode_layers',
   'decode_topk',
   'dense_decode',
   'dense_encode',

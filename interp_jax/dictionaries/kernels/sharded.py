@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from interp_jax.dictionaries.kernels import largest, pairs, rows
@@ -26,7 +26,7 @@ from interp_jax.dictionaries.kernels.largest import Indices, Values
 from interp_jax.sharding import DATA, MODEL
 
 ROWS, WHOLE = P(DATA), P()
-W_ENC, B_ENC, W_DEC = P(None, MODEL), P(MODEL), P(MODEL, None)
+W_ENC, B_ENC, W_DEC = P(None, MODEL), P(MODEL), P(MODEL)
 
 
 def _own(indices: Array, features: int) -> tuple[Array, Array]:
@@ -134,48 +134,87 @@ def _encode_bwd(
 encode.defvjp(_encode_fwd, _encode_bwd)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def decode(
   values: Values, indices: Indices, W_dec: Float[Array, 'F D'], impl: str, mesh: Mesh
 ) -> Float[Array, 'B D']:
   """As `topk.sparse_decode`, with `W_dec` split over `model`."""
+  alone = (values[:, None], indices[:, None], (W_dec[:, None],))
+  return decode_layers(*alone, impl, mesh)[:, 0]
 
-  def local(values: Array, indices: Array, W_dec: Array) -> Array:
-    index, own = _own(indices, W_dec.shape[0])
-    part = _sum_rows(jnp.where(own, values, 0), index, W_dec, impl)
-    return jax.lax.psum(part, MODEL)
 
-  return _map(local, mesh, (ROWS, ROWS, W_DEC), ROWS)(values, indices, W_dec)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def decode_layers(
+  values: Float[Array, 'B L k'],
+  indices: Int[Array, 'B L k'],
+  weights: tuple[Array, ...],
+  impl: str,
+  mesh: Mesh,
+) -> Float[Array, 'B L D']:
+  """What the codes of all layers write to their own and to all later layers.
+
+  Each device adds up what its features write before anything is sent: one sum over
+  `model` of `[B, L, D]`, however many layers write to a layer.
+
+  Args:
+    values: The codes of each layer.
+    indices: The features that they are of.
+    weights: `[F, L - l, D]` of each layer l, split over `model`.
+    impl: As in `encode`.
+    mesh: The mesh.
+  """
+
+  def local(values: Array, indices: Array, *weights: Array) -> Array:
+    layers = len(weights)
+    shape = (values.shape[0], layers, weights[0].shape[-1])
+    total = jnp.zeros(shape, jnp.result_type(values, weights[0]))
+    for layer, W_dec in enumerate(weights):
+      index, own = _own(indices[:, layer], W_dec.shape[0])
+      mine = jnp.where(own, values[:, layer], 0)
+      part = _sum_rows(mine, index, _flat(W_dec), impl)
+      total = total.at[:, layer:].add(part.reshape(-1, *W_dec.shape[1:]))
+    return jax.lax.psum(total, MODEL)
+
+  split = (ROWS, ROWS, *[W_DEC] * len(weights))
+  return _map(local, mesh, split, ROWS)(values, indices, *weights)
+
+
+def _flat(W_dec: Array) -> Array:
+  """All that a feature writes, as one row."""
+  return W_dec.reshape(W_dec.shape[0], -1)
 
 
 def _decode_fwd(
-  values: Array, indices: Array, W_dec: Array, impl: str, mesh: Mesh
+  values: Array, indices: Array, weights: tuple[Array, ...], impl: str, mesh: Mesh
 ) -> tuple:
-  return decode(values, indices, W_dec, impl, mesh), (values, indices, W_dec)
+  out = decode_layers(values, indices, weights, impl, mesh)
+  return out, (values, indices, weights)
 
 
 def _decode_bwd(impl: str, mesh: Mesh, saved: tuple, d_out: Array) -> tuple:
-  values, indices, W_dec = saved
+  values, indices, weights = saved
 
-  def local(
-    values: Array, indices: Array, W_dec: Array, d_out: Array
-  ) -> tuple[Array, Array]:
-    features = W_dec.shape[0]
-    index, own = _own(indices, features)
-    if impl == 'sparse':
-      products = rows.row_products(d_out, index, W_dec)
-    else:
-      products = largest.take(d_out @ W_dec.T, index)
-    d_values = jax.lax.psum(jnp.where(own, products, 0), MODEL)
-    mine = jnp.where(own, values, 0)
-    return d_values, jax.lax.psum(_add(mine, index, d_out, features, impl), DATA)
+  def local(values: Array, indices: Array, d_out: Array, *weights: Array) -> tuple:
+    d_values, d_weights = [], []
+    for layer, W_dec in enumerate(weights):
+      features, vectors = W_dec.shape[0], _flat(d_out[:, layer:])
+      index, own = _own(indices[:, layer], features)
+      if impl == 'sparse':
+        products = rows.row_products(vectors, index, _flat(W_dec))
+      else:
+        products = largest.take(vectors @ _flat(W_dec).T, index)
+      d_values.append(jnp.where(own, products, 0))
+      mine = jnp.where(own, values[:, layer], 0)
+      d_W = _add(mine, index, vectors, features, impl)
+      d_weights.append(jax.lax.psum(d_W.reshape(W_dec.shape), DATA))
+    return jax.lax.psum(jnp.stack(d_values, 1), MODEL), tuple(d_weights)
 
-  back = _map(local, mesh, (ROWS, ROWS, W_DEC, ROWS), (ROWS, W_DEC))
-  d_values, d_W = back(values, indices, W_dec, d_out)
-  return d_values, np.zeros(indices.shape, jax.dtypes.float0), d_W
+  split = [W_DEC] * len(weights)
+  back = _map(local, mesh, (ROWS, ROWS, ROWS, *split), (ROWS, tuple(split)))
+  d_values, d_weights = back(values, indices, d_out, *weights)
+  return d_values, np.zeros(indices.shape, jax.dtypes.float0), d_weights
 
 
-decode.defvjp(_decode_fwd, _decode_bwd)
+decode_layers.defvjp(_decode_fwd, _decode_bwd)
 
 
 def batch_topk_mask(

@@ -1,14 +1,16 @@
 """Auxiliary reconstructions: of what is left over, by dead features; by the gate."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from interp_jax.core import unknown
-from interp_jax.dictionaries.activation import Gated
+from interp_jax.dictionaries.activation import Gated, Plan
 from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective.forward import Forward, spread, sum_squares
 from interp_jax.dictionaries.objective.term import Scalar, Term
@@ -79,7 +81,8 @@ class AuxK(Term):
     config = forward.config
     k = min(self.k or max(config.width // 2, 1), config.features)
     pool = min(self.pool or k, config.features)
-    idle, chosen = jax.lax.top_k(forward.idle, pool)
+    idle, chosen = jax.lax.top_k(_everywhere(forward.idle, forward.plan), pool)
+    idle, chosen = _everywhere((idle, chosen), forward.plan)
     codes = self._codes(forward, chosen, idle > self.dead_after, k)
     left = jax.lax.stop_gradient(forward.error)
     e_hat = config.wiring.linear_some(forward.params, codes, chosen)
@@ -112,6 +115,17 @@ class AuxK(Term):
       inside = jnp.put_along_axis(inside, kept, True, axis=-1, inplace=False)
       dead = dead & inside
     return jnp.where(dead, pre, 0)
+
+
+def _everywhere(tree: Any, plan: Plan) -> Any:
+  """The tree whole on every device of the plan's mesh.
+
+  Left to itself, the compiler splits the features of the pool over the devices, and
+  sends the parts of their weights to and fro.
+  """
+  if plan.mesh is None:
+    return tree
+  return jax.lax.with_sharding_constraint(tree, NamedSharding(plan.mesh, P()))
 
 
 @dataclasses.dataclass(frozen=True)

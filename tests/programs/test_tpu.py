@@ -7,6 +7,7 @@ from interp_jax.dictionaries import (
   Autoencoder,
   AuxK,
   Crosscoder,
+  CrossLayerTranscoder,
   DictionaryConfig,
   TopK,
   TrainerConfig,
@@ -40,8 +41,13 @@ def analysed(topology, make):
 
 @pytest.mark.parametrize(
   ('wiring', 'terms'),
-  [(Autoencoder(), ()), (Autoencoder(), (AuxK(),)), (Crosscoder(sources=2), ())],
-  ids=['autoencoder', 'dead features', 'crosscoder'],
+  [
+    (Autoencoder(), ()),
+    (Autoencoder(), (AuxK(),)),
+    (Crosscoder(sources=2), ()),
+    (CrossLayerTranscoder(layers=4), (AuxK(),)),
+  ],
+  ids=['autoencoder', 'dead features', 'crosscoder', 'cross-layer'],
 )
 def test_a_dictionary_sends_outputs_candidates_and_gradients(topology, wiring, terms):
   config = DictionaryConfig(256, 4096, TopK(k=16), wiring)

@@ -45,7 +45,7 @@ RUNS = (
   ('cross_layer', '', 'v5e:16x16', 16),
   ('language_model', '', 'v5e:16x16', 1),
 )
-# Why something else than the products binds, or is sent that is not of the design.
+# Why something else than the products binds.
 NOTES = {
   'topk/million/v6e:16x16': (
     'The main memory binds: weights, gradients and what the optimiser keeps pass'
@@ -53,11 +53,11 @@ NOTES = {
     ' products of a v5e at twice the rate of memory. More rows of each chip would'
     ' shift it: 8.7 of 32 GiB are taken.'
   ),
-  'cross_layer/v5e:16x16': (
-    'The network binds: what the codes of each layer write is summed over `model` layer'
-    ' by layer, 78 × 768 numbers a row where their sum has 12 × 768, in decoding and'
-    ' again in the term for dead features. The compiler splits the pool of that term,'
-    ' and small permutes, which are not of the design, put its parts in place.'
+  'language_model/v5e:16x16': (
+    'The main memory binds: the scores and patterns of attention, 100 million numbers'
+    ' each in every layer, and the logits, 412 million, are arrays that pass through it'
+    ' several times, forwards and backwards. They are sites, which are to be read and'
+    ' edited; no kernel makes attention in one piece.'
   ),
 }
 # Of these, the tables of weak scaling.

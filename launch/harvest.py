@@ -102,12 +102,14 @@ def run(
   tokens = workdir / 'tokens'
   corpus = make_corpus(config, tokens, tokenizer, should_stop, process)
   mesh = sharding.make_mesh(model=config['mesh']['model'], devices=jax.local_devices())
+  # Weights that the devices do not divide are whole on each.
+  rules = sharding.fit_rules(mesh, sharding.TRANSFORMER_RULES, params)
   values = dict(config['harvest'])
   values['sites'] = {site: layers or None for site, layers in values['sites'].items()}
   values['compute_dtype'] = values['compute_dtype'] or None
   return harvest_lib.harvest(
     model,
-    sharding.place(mesh, sharding.TRANSFORMER_RULES, params),
+    sharding.place(mesh, rules, params),
     corpus.sequences,
     output or workdir / 'activations',
     **values,

@@ -87,7 +87,9 @@ def run(
   metric = chosen('metric', config['metric'], METRICS)(pairs)
   devices = jax.local_devices()
   mesh = sharding.make_mesh(model=config['mesh']['model'], devices=devices)
-  params = sharding.place(mesh, sharding.TRANSFORMER_RULES, params)
+  # Weights that the devices do not divide are whole on each.
+  rules = sharding.fit_rules(mesh, sharding.TRANSFORMER_RULES, params)
+  params = sharding.place(mesh, rules, params)
   results = {}
   for name, (site, *over) in config['sweeps'].items():
     results[name] = circuits.sweep(

@@ -74,6 +74,7 @@ class Checkpoints:
 
   def notes(self, step: int | None = None) -> Json:
     """The notes of one checkpoint (by default the newest), without its arrays."""
+    self.wait()
     return self._extra(step)['notes']
 
   def restore(self, like: Any, step: int | None = None) -> Restored:
@@ -87,6 +88,7 @@ class Checkpoints:
       FileNotFoundError: if there is no such checkpoint.
       ValueError: if it holds a state of another structure or other shapes.
     """
+    self.wait()  # One that is listed may still be under way.
     steps = [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
     chosen = self.latest_step() if step is None else step
     if chosen not in steps:

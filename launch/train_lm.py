@@ -26,7 +26,7 @@ from ml_collections import config_flags
 
 from interp_jax import models, training
 from interp_jax.sharding import (
-  TRANSFORMER_RULES,
+  STATE_RULES,
   data_share,
   make_mesh,
   processes,
@@ -41,9 +41,6 @@ CONFIG = config_flags.DEFINE_config_file(
 )
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
 flags.mark_flag_as_required('config')
-
-# Whatever the rules of the weights do not name (scalars of the optimizer) is small.
-RULES = (*TRANSFORMER_RULES, ('.*', jax.sharding.PartitionSpec()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +137,7 @@ def train(config: RunConfig, corpus: Corpus, workdir: pathlib.Path) -> Any:
     return model.apply({'params': params}, tokens)[0]
 
   state = training.create_state(models.init_params(model, config.seed), optimizer)
-  layout = shardings(mesh, RULES, state)
+  layout = shardings(mesh, STATE_RULES, state)
   loss_fn = training.make_loss(logits_fn)
   # Every so many rows, so that the evaluation sees files from all over the split.
   stride = max(1, len(corpus.held_out.tokens) // config.eval_rows)

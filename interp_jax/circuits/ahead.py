@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from interp_jax.circuits.arguments import as_pytree
+from interp_jax.circuits.arguments import as_arrays, as_pytree
 from interp_jax.circuits.grid import PatchPoint, make_grid
 from interp_jax.circuits.metrics import Metric
 from interp_jax.circuits.restart import Base
@@ -52,9 +52,7 @@ def lower_sweep(
     The program, to be compiled.
   """
   metric = as_pytree(metric)
-  kwargs = {}
-  if logit_positions is not None:
-    kwargs['logit_positions'] = jnp.asarray(logit_positions)
+  kwargs = as_arrays({'logit_positions': logit_positions})
   logits, shapes = output_shapes(model, params, tokens, **kwargs)
   kept, at_layers, _ = kept_sites(model, metric, restart, logits, shapes, {site})
   acts = base_shapes(model, params, tokens, metric, kept, **kwargs)

@@ -156,7 +156,7 @@ class ReLU(_Activation):
     return pre > 0
 
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
-    pre = wiring.project(params, x, params['b_enc'], plan)
+    pre = wiring.project(params, x, self.bias(params), plan)
     return Encoded(with_values(pre, jax.nn.relu(values_of(pre))), pre)
 
 
@@ -230,7 +230,7 @@ class JumpReLU(_Activation):
     return pre - params['threshold'].astype(pre.dtype) > -self.bandwidth / 2
 
   def encode(self, wiring: 'Wiring', params: Params, x: Array, plan: Plan) -> Encoded:
-    pre = wiring.project(params, x, params['b_enc'], plan)
+    pre = wiring.project(params, x, self.bias(params), plan)
     values = values_of(pre)
     threshold = per_feature(pre, params['threshold']).astype(values.dtype)
     codes = ste.jump(values, threshold, self.bandwidth, self.to_input)

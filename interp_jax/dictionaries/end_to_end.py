@@ -24,7 +24,7 @@ from interp_jax.dictionaries.config import DictionaryConfig
 from interp_jax.dictionaries.objective import ModelSource
 from interp_jax.dictionaries.settings import TrainerConfig
 from interp_jax.dictionaries.step import init_state, make_step
-from interp_jax.sharding import DATA, keep_or_replicate, shardings, to_host
+from interp_jax.sharding import DATA, keep_or_replicate, to_host
 
 
 def train_end_to_end(
@@ -79,9 +79,8 @@ def train_end_to_end(
   params = jax.device_put(params) if mesh is None else keep_or_replicate(mesh, params)
   scale, rows = trainer_lib.measured(config, trainer, _sample(source, params, sample))
   state = init_state(config, trainer, scale, sample=rows)
-  layout, batch_layout = None, None
+  layout, batch_layout = trainer_lib.layout_of(config, state, mesh), None
   if mesh is not None:
-    layout = shardings(mesh, trainer_lib.dictionary_rules(config), state)
     state = jax.device_put(state, layout)
     batch_layout = {
       'tokens': NamedSharding(mesh, P(DATA)),

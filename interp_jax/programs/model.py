@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 import numpy as np
 
 from interp_jax import circuits, training
@@ -12,17 +12,19 @@ from interp_jax.circuits.ahead import lower_sweep
 from interp_jax.harvest.forward import Sites, forward_of_shapes
 from interp_jax.models import Transformer, TransformerConfig, init_params
 from interp_jax.programs.program import Allowed, Program, place_shapes, placed
-from interp_jax.sharding import DATA, MODEL, TRANSFORMER_RULES, shardings
+from interp_jax.sharding import DATA, MODEL, STATE_RULES, TRANSFORMER_RULES, shardings
 
 _WIDE = 4
-# As launch/train_lm.py: what the optimiser keeps beside the weights is small.
-_STATE_RULES = (*TRANSFORMER_RULES, ('.*', PartitionSpec()))
 
 
-def param_shapes(model: Transformer, mesh: Mesh) -> Any:
-  """The shapes of a model's parameters, laid out as the rules say."""
-  shapes = jax.eval_shape(lambda: init_params(model))
-  return place_shapes(shapes, shardings(mesh, TRANSFORMER_RULES, shapes))
+def param_shapes(model: Transformer) -> Any:
+  """The shapes of a model's parameters."""
+  return jax.eval_shape(lambda: init_params(model))
+
+
+def laid_out(params: Any, mesh: Mesh) -> Any:
+  """Shapes of parameters on a mesh, as the rules say."""
+  return place_shapes(params, shardings(mesh, TRANSFORMER_RULES, params))
 
 
 def layer_flops(cfg: TransformerConfig) -> float:
@@ -69,11 +71,8 @@ def harvest_forward(
     The program.
   """
   model = Transformer(cfg)
-  shapes = jax.eval_shape(lambda: init_params(model))
-  forward = forward_of_shapes(model, shapes, sites, dtype, (batch, length))
-  params = place_shapes(
-    forward.params, shardings(mesh, TRANSFORMER_RULES, forward.params)
-  )
+  forward = forward_of_shapes(model, param_shapes(model), sites, dtype, (batch, length))
+  params = laid_out(forward.params, mesh)
   tokens = placed((batch, length), jnp.int32, mesh, DATA)
   short = forward.program.model.cfg
   rows = batch * length
@@ -111,7 +110,7 @@ def patching_sweep(
     The program. Its unit is a world.
   """
   model = Transformer(cfg)
-  params = param_shapes(model, mesh)
+  params = laid_out(param_shapes(model), mesh)
   answers = np.zeros(batch, np.int32)
   metric = circuits.logit_difference(answers, answers)
   tokens = placed((batch, length), jnp.int32, mesh)
@@ -161,7 +160,7 @@ def language_model_step(
   state = jax.eval_shape(create)
   loss = training.make_loss(lambda params, x: model.apply({'params': params}, x)[0])
   step: Any = training.make_train_step(
-    loss, update, mesh, shardings(mesh, _STATE_RULES, state), microbatches=microbatches
+    loss, update, mesh, shardings(mesh, STATE_RULES, state), microbatches=microbatches
   )
   tokens = jax.ShapeDtypeStruct((batch, cfg.context), jnp.int32)
   rows = batch * cfg.context

@@ -23,6 +23,7 @@ from interp_jax.sharding.batch import (
 from interp_jax.sharding.gather import local_rows, to_host
 from interp_jax.sharding.mesh import DATA, MODEL, make_mesh, slice_of
 from interp_jax.sharding.rules import (
+  STATE_RULES,
   TRANSFORMER_RULES,
   Rules,
   fit_rules,
@@ -35,6 +36,7 @@ from interp_jax.sharding.simulated import simulate_devices, simulated_env
 __all__ = [
   'DATA',
   'MODEL',
+  'STATE_RULES',
   'TRANSFORMER_RULES',
   'Rules',
   'Share',

@@ -58,6 +58,10 @@ TRANSFORMER_RULES: Rules = (
   (r'(^|/)(mlm_dense|pooler)/[Wb]$', P()),  # [D, D] and [D]
 )
 
+# Of a model in training. What an optimiser keeps besides its parameters is small, such
+# as the coefficients of Muon's iteration.
+STATE_RULES: Rules = (*TRANSFORMER_RULES, ('.*', P()))
+
 
 def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
   """Each leaf with its path, keys joined by `/`."""

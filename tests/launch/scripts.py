@@ -14,6 +14,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 _KINDS = ('string', 'integer', 'float', 'bool', 'boolean', 'list')
 
 
+def write_python(folder: pathlib.Path, functions: int) -> pathlib.Path:
+  """Twelve files of Python, of so many functions and up to eleven more."""
+  for i in range(12):
+    count = functions + i
+    lines = (f'def f{i}_{n}(value):\n  return value + {n}\n' for n in range(count))
+    (folder / f'{i:02}.py').write_text('\n'.join(lines))
+  return folder
+
+
 def load_file(path: pathlib.Path, name: str) -> ModuleType:
   spec = importlib.util.spec_from_file_location(name, path)
   module = importlib.util.module_from_spec(spec)

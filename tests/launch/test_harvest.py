@@ -13,7 +13,7 @@ import pytest
 import interp_jax
 from interp_jax import harvest, store
 from interp_jax.sharding import simulated_env
-from tests.launch.scripts import config_of, load_script
+from tests.launch.scripts import config_of, load_script, write_python
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -23,11 +23,7 @@ script = load_script('harvest')
 
 @pytest.fixture(scope='module')
 def corpus(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('corpus')
-  for i in range(12):
-    lines = (f'def f{i}_{n}(value):\n  return value + {n}\n' for n in range(40 + i))
-    (folder / f'{i:02}.py').write_text('\n'.join(lines))
-  return folder
+  return write_python(tmp_path_factory.mktemp('corpus'), 40)
 
 
 def settings(name, corpus):

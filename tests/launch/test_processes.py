@@ -13,6 +13,7 @@ import pytest
 from interp_jax import dictionaries, store
 from interp_jax.sharding import processes as lib
 from interp_jax.training import read_metrics
+from tests.launch.scripts import write_python
 from tests.processes import ROOT, Said, finish, launch, run, start
 
 STEPS = 600
@@ -40,11 +41,7 @@ def assert_same_dictionary(one: pathlib.Path, other: pathlib.Path) -> None:
 
 @pytest.fixture(scope='module')
 def corpus(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('corpus')
-  for i in range(12):
-    lines = (f'def f{i}_{n}(value):\n  return value + {n}\n' for n in range(60 + i))
-    (folder / f'{i:02}.py').write_text('\n'.join(lines))
-  return folder
+  return write_python(tmp_path_factory.mktemp('corpus'), 60)
 
 
 def harvest_flags(corpus, workdir):

@@ -9,6 +9,7 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
+import jax
 from orbax.checkpoint import v1 as ocp
 
 from interp_jax.training.state import abstract_state
@@ -96,13 +97,18 @@ class Checkpoints:
         f'{self.directory} has no checkpoint'
         f'{"" if step is None else f" of step {step}"}; it has those of {steps}.'
       )
+    another = (
+      f'The checkpoint of step {chosen} in {self.directory} holds another state than'
+      ' the one it should be read onto: '
+    )
+    # Before anything is read: Orbax would find out in the middle of other reads.
+    found = _other_shapes(self._checkpointer.metadata(chosen).metadata, like)
+    if found:
+      raise ValueError(another + '; '.join(found)[:800])
     try:
       state = self._checkpointer.load(chosen, abstract_state(like))
     except (KeyError, ValueError) as error:
-      raise ValueError(
-        f'The checkpoint of step {chosen} in {self.directory} holds another state than'
-        f' the one it should be read onto: {str(error.__cause__ or error)[:800]}'
-      ) from error
+      raise ValueError(another + str(error.__cause__ or error)[:800]) from error
     extra = self._extra(chosen)
     return Restored(chosen, state, extra['data_state'], extra['notes'])
 
@@ -122,6 +128,23 @@ class Checkpoints:
 
   def __exit__(self, *error: object) -> None:
     self.close()
+
+
+def _other_shapes(saved: Any, like: Any) -> list[str]:
+  """Where arrays of the same path have other shapes, in words."""
+  there, here = _shapes(saved), _shapes(like)
+  return [
+    f'{path} ({there[path]} there, {shape} here)'
+    for path, shape in here.items()
+    if there.get(path, shape) != shape
+  ]
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  """The shapes of the arrays of a tree, or of what describes them, by path."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
+  return {name(path): x.shape for path, x in leaves if hasattr(x, 'shape')}
 
 
 def differences(saved: Any, given: Any, name: str = '') -> list[str]:

@@ -7,12 +7,19 @@ through `fit`:
     data = batches(rows, 32, seed=0)
     result = fit(state, step, data, LoopConfig(steps=1000), workdir)
 
+`drawn` trains many small models at once on data drawn within the step.
 `language_model` holds the next-token loss, `bpe` trains tokenizers, `stages` runs the
 stages of a longer job, and `job` makes a launch script one of several processes.
 """
 
 from interp_jax.training.checkpoints import Checkpoints, Restored
 from interp_jax.training.data import OwnRows, batches
+from interp_jax.training.drawn import (
+  DrawnLossFn,
+  Updates,
+  make_drawn_step,
+  worlds_state,
+)
 from interp_jax.training.language_model import (
   make_evaluation,
   make_loss,
@@ -54,6 +61,7 @@ __all__ = [
   'Checkpoints',
   'Clock',
   'DivergedError',
+  'DrawnLossFn',
   'FitResult',
   'LoopConfig',
   'LossFn',
@@ -67,6 +75,7 @@ __all__ = [
   'StepFn',
   'TensorBoard',
   'TrainState',
+  'Updates',
   'WeightsAndBiases',
   'abstract_state',
   'batches',
@@ -75,6 +84,7 @@ __all__ = [
   'descend',
   'fit',
   'gradient',
+  'make_drawn_step',
   'make_evaluation',
   'make_loss',
   'make_optimizer',
@@ -85,4 +95,5 @@ __all__ = [
   'read_metrics',
   'warmup_cosine',
   'warmup_stable_decay',
+  'worlds_state',
 ]

@@ -129,7 +129,6 @@ from interp_jax.dictionaries.resample import (
 )
 from interp_jax.dictionaries.rows import (
   Arranged,
-  ArrayBatches,
 )
 from interp_jax.dictionaries.settings import (
   TrainerConfig,
@@ -157,6 +156,7 @@ from interp_jax.dictionaries.wiring import (
 from interp_jax.dictionaries.wirings import (
   WIRINGS,
 )
+from interp_jax.training import ArrayBatches
 
 __all__ = [
   'ACTIVATIONS',

@@ -13,7 +13,7 @@ stages of a longer job, and `job` makes a launch script one of several processes
 """
 
 from interp_jax.training.checkpoints import Checkpoints, Restored
-from interp_jax.training.data import OwnRows, batches
+from interp_jax.training.data import ArrayBatches, OwnRows, batches
 from interp_jax.training.drawn import (
   DrawnLossFn,
   Updates,
@@ -57,6 +57,7 @@ from interp_jax.training.step import (
 )
 
 __all__ = [
+  'ArrayBatches',
   'BatchIterator',
   'Checkpoints',
   'Clock',

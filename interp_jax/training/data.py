@@ -6,11 +6,13 @@ processes, each reads the slice that its devices need (`sharding.data_share`); b
 is the same set of rows for any number of slices.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import grain
 import jax
+from jaxtyping import Shaped
+import numpy as np
 
 
 @runtime_checkable
@@ -66,6 +68,65 @@ def batches(
   dataset = dataset[index::count].batch(batch_size // count, drop_remainder=True)
   options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=prefetch)
   return iter(dataset.to_iter_dataset(options))
+
+
+class ArrayBatches:
+  """Shuffled batches of rows that are in memory, without end.
+
+  Each epoch is a new permutation, a function of seed and epoch; rows short of a batch
+  are left out of their epoch. The position is one number.
+  """
+
+  def __init__(
+    self,
+    rows: Shaped[np.ndarray, 'N ...'] | Mapping[str, np.ndarray],
+    batch_size: int,
+    seed: int = 0,
+  ):
+    """An iterator at the beginning of the first epoch.
+
+    Args:
+      rows: The data: one array, or several that are shuffled alike (`inputs` and
+        `targets`), whose batches are dicts.
+      batch_size: Rows of a batch.
+      seed: Of the shuffles.
+
+    Raises:
+      ValueError: if there is not one batch of rows, or arrays differ in length.
+    """
+    lengths = {len(array) for array in jax.tree.leaves(rows)}
+    if len(lengths) != 1:
+      raise ValueError(f'Arrays of {sorted(lengths)} rows: they must have as many.')
+    self._length = lengths.pop()
+    if not 1 <= batch_size <= self._length:
+      raise ValueError(
+        f'batch_size={batch_size} of {self._length} rows: choose between 1 and '
+        f'{self._length}.'
+      )
+    self._rows, self._batch_size, self._seed = rows, batch_size, seed
+    self._taken = 0
+    self._epoch, self._order = -1, np.zeros(0, int)
+
+  def __iter__(self) -> Iterator[Any]:
+    return self
+
+  def __next__(self) -> Any:
+    size = self._batch_size
+    epoch, index = divmod(self._taken, self._length // size)
+    if epoch != self._epoch:
+      rng = np.random.default_rng((self._seed, epoch))
+      self._epoch, self._order = epoch, rng.permutation(self._length)
+    self._taken += 1
+    chosen = self._order[index * size : (index + 1) * size]
+    return jax.tree.map(lambda array: array[chosen], self._rows)
+
+  def get_state(self) -> dict[str, int]:
+    """The position, as JSON types."""
+    return {'taken': self._taken}
+
+  def set_state(self, state: dict[str, Any]) -> None:
+    """Goes to a position that `get_state` gave."""
+    self._taken = state['taken']
 
 
 class OwnRows(Iterator[Any]):

@@ -43,6 +43,7 @@ class Clock:
   def __init__(self, path: pathlib.Path):
     """Goes on with the counts in the file, if it is there."""
     self._path = path
+    self._lock = threading.Lock()  # One file, and every stage under way writes it.
     self.seconds: dict[str, float] = {}
     if path.exists():
       self.seconds = json.loads(path.read_text(encoding='utf-8'))
@@ -54,8 +55,9 @@ class Clock:
     done = threading.Event()
 
     def write() -> None:
-      self.seconds[stage] = round(before + time.monotonic() - started, 3)
-      write_json(self._path, self.seconds)
+      with self._lock:
+        self.seconds[stage] = round(before + time.monotonic() - started, 3)
+        write_json(self._path, self.seconds)
 
     def beat() -> None:
       while not done.wait(1.0):

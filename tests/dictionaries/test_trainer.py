@@ -226,19 +226,6 @@ def test_stores_of_bfloat16_are_trained_on_in_float32(planted, tmp_path):
   assert result.state.params['W_enc'].dtype == jnp.float32
 
 
-def test_batches_cover_the_rows_once_per_epoch_in_an_order_that_resumes():
-  rows = np.arange(20, dtype=np.float32)[:, None]
-  batches = ArrayBatches(rows, 6, seed=1)
-  epoch = np.concatenate([next(batches) for _ in range(3)])[:, 0]
-  assert len(set(epoch.tolist())) == 18
-  state = json.loads(json.dumps(batches.get_state()))
-  expected = [next(batches) for _ in range(4)]
-  other = ArrayBatches(rows, 6, seed=1)
-  other.set_state(state)
-  for batch in expected:
-    np.testing.assert_array_equal(next(other), batch)
-
-
 def test_configs_survive_json():
   settings = small_trainer(terms=(L1(0.5), dictionaries.AuxK(k=3)))
   assert TrainerConfig.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
@@ -247,7 +234,5 @@ def test_configs_survive_json():
 def test_errors_say_what_to_change(planted, tmp_path):
   with pytest.raises(ValueError, match='needs \\[N, 25\\] with'):
     run(planted, tmp_path, small_config(width=WIDTH + 1))
-  with pytest.raises(ValueError, match='choose between 1 and 10'):
-    ArrayBatches(planted.rows[:10], 11)
   with pytest.raises(ValueError, match="Did you mean 'steps'"):
     TrainerConfig.from_dict({'step': 3})

@@ -1,9 +1,11 @@
 """The order of the data: seeded, whole epochs, resumable, one for all processes."""
 
+import json
+
 import numpy as np
 import pytest
 
-from interp_jax.training import batches
+from interp_jax.training import ArrayBatches, batches
 
 ROWS = np.arange(10)[:, None]
 
@@ -43,7 +45,22 @@ def test_the_batches_of_all_processes_make_up_the_batches_of_one(processes):
   np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(whole, axis=1))
 
 
+def test_rows_in_memory_come_once_in_each_epoch_in_an_order_that_resumes():
+  rows = np.arange(20)[:, None]
+  iterator = ArrayBatches(rows, 6, seed=1)
+  epochs = take(iterator, 6).reshape(2, 18)
+  assert [len(set(epoch)) for epoch in epochs] == [18, 18]
+  assert (epochs[0] != epochs[1]).any()
+  state = json.loads(json.dumps(iterator.get_state()))
+  expected = take(iterator, 4)
+  restored = ArrayBatches(rows, 6, seed=1)
+  restored.set_state(state)
+  np.testing.assert_array_equal(take(restored, 4), expected)
+
+
 def test_batches_that_cannot_be_made_are_refused():
+  with pytest.raises(ValueError, match='choose between 1 and 10'):
+    ArrayBatches(ROWS, 11)
   with pytest.raises(ValueError, match='does not divide over 2 processes'):
     batches(ROWS, 3, 0, 0, 2)
   with pytest.raises(ValueError, match='larger than the data'):

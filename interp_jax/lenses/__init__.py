@@ -3,7 +3,8 @@
 The logit lens, the tuned lens and direct logit attribution (by layer, head, neuron and
 feature) read the residual stream; the head detectors read attention patterns; QK and OV
 circuits, compositions, copying and copy suppression are read off the weights, as
-factored matrices; `tokens_promoted` reads any direction.
+factored matrices; `path_expansion` splits the logits among all paths through heads;
+`tokens_promoted` reads any direction.
 """
 
 from interp_jax.lenses.attribution import LogitAttribution, direct_logit_attribution
@@ -44,6 +45,7 @@ from interp_jax.lenses.heads import (
   score_heads,
 )
 from interp_jax.lenses.logit_lens import logit_lens
+from interp_jax.lenses.paths import PathExpansion, path_expansion
 from interp_jax.lenses.repeats import RepeatedTokens, repeated_tokens
 from interp_jax.lenses.suppression import (
   CopySuppression,
@@ -86,6 +88,7 @@ __all__ = [
   'LensScores',
   'LogitAttribution',
   'NeuronAttribution',
+  'PathExpansion',
   'RandomComposition',
   'RepeatedTokens',
   'TunedLens',
@@ -113,6 +116,7 @@ __all__ = [
   'neuron_matrices',
   'output_matrices',
   'ov_circuits',
+  'path_expansion',
   'path_ov',
   'path_qk',
   'pattern_similarity',

@@ -9,7 +9,9 @@ ROOT = pathlib.Path(__file__).parent
 
 # Linters and type checkers judge differently from release to release, so these two
 # are pinned: the same commit gets the same verdict next year.
+NOTEBOOK = ['ipykernel>=7.0', 'jupytext>=1.17', 'nbclient>=0.10', 'nbformat>=5.10']
 TEST = [
+  *NOTEBOOK,
   'beartype>=0.22',
   'moto[server]>=5.2',  # Object storage, on loopback.
   'pytest>=9.0',
@@ -38,7 +40,7 @@ EXTRAS = {
   'tpu-compile': ['jax[tpu]'],
   # Where metrics go beside the JSON log.
   'logging': ['tensorboardX>=2.6', 'wandb>=0.20'],
-  'notebook': ['ipykernel', 'jupyterlab'],
+  'notebook': [*NOTEBOOK, 'jupyterlab'],
 }
 
 

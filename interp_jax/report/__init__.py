@@ -7,10 +7,12 @@ page, `tables`, `contexts` and `cards` write the rest, `html` puts a page togeth
 quickstart's stages leave.
 """
 
+from interp_jax.report.bars import bars
 from interp_jax.report.cards import FeatureCard, feature_card
 from interp_jax.report.circuit import circuit_picture
 from interp_jax.report.circuit_section import faithfulness_picture
 from interp_jax.report.contexts import Snippet, chips, snippet, tidy, window
+from interp_jax.report.feature import feature_picture
 from interp_jax.report.figures import curves, heat_map, histogram
 from interp_jax.report.glossary import glossary
 from interp_jax.report.html import (
@@ -42,6 +44,7 @@ __all__ = [
   'Tile',
   'Tour',
   'axis_labels',
+  'bars',
   'chips',
   'circuit_picture',
   'circuit_summary',
@@ -50,6 +53,7 @@ __all__ = [
   'duration',
   'faithfulness_picture',
   'feature_card',
+  'feature_picture',
   'figure',
   'folded',
   'glossary',

@@ -6,6 +6,7 @@ they would be blank, so they are written with a sign of their own.
 
 from collections.abc import Sequence
 import functools
+import re
 
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
@@ -45,6 +46,11 @@ def _visible_character(character: str) -> str:
 def axis_labels(tokens: Sequence[str], limit: int = 14) -> list[str]:
   """Token labels that the figures' font can draw; others become escapes."""
   return [_drawable(visible(token, limit)) for token in tokens]
+
+
+def one_line(token: str) -> str:
+  """A token's text within a line: `↵` for line breaks, several spaces as one."""
+  return _drawable(re.sub(' {2,}', ' ', token.replace('\n', '↵').replace('\t', '⇥')))
 
 
 def _drawable(text: str) -> str:

@@ -21,19 +21,18 @@ class RepeatedBlocks:
   Attributes:
     symbols: How many tokens blocks are drawn from, each uniformly: ids below it.
     length: Tokens in a row, BOS included.
-    periods: Shortest and longest block; each row's is drawn uniformly.
+    periods: Lengths of blocks; each row's is drawn from them uniformly.
   """
 
   symbols: int
   length: int
-  periods: tuple[int, int]
+  periods: tuple[int, ...]
 
   def __post_init__(self):
     """Refuses periods that leave nothing to repeat."""
-    low, high = self.periods
-    if not 1 <= low <= high <= self.length - 2:
+    if not all(1 <= period <= self.length - 2 for period in self.periods or (0,)):
       raise ValueError(
-        f'RepeatedBlocks: periods is {self.periods}; give 1 <= shortest <= longest <= '
+        f'RepeatedBlocks: periods is {self.periods}; give numbers from 1 to '
         f'{self.length - 2}, so that of {self.length} tokens at least one repeats.'
       )
     if self.symbols < 2:
@@ -59,10 +58,9 @@ class RepeatedBlocks:
       key: Of the draws.
       rows: How many.
     """
-    low, high = self.periods
     of_period, of_block = jax.random.split(key)
-    period = jax.random.randint(of_period, (rows, 1), low, high + 1)
-    block = jax.random.randint(of_block, (rows, high), 0, self.symbols)
+    period = jax.random.choice(of_period, jnp.array(self.periods), (rows, 1))
+    block = jax.random.randint(of_block, (rows, max(self.periods)), 0, self.symbols)
     place = jnp.arange(self.length - 1) % period
     repeated = jnp.take_along_axis(block, place, 1)
     return jnp.pad(repeated, ((0, 0), (1, 0)), constant_values=self.bos_id)

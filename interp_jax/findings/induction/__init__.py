@@ -29,7 +29,7 @@ def reproduce(run: Run, config: Settings) -> Outcome:
   one_period = (config.constant_period,) * 2
   trained_on = {
     'constant_period': recipe.test_rows(config, one_period, seeds[1]),
-    'absolute': recipe.test_rows(config, config.periods, seeds[2]),
+    'absolute': recipe.test_rows(config, config.seen_periods, seeds[2]),
   }
   kinds = recipe.kinds(config)
   trained = {

@@ -57,8 +57,10 @@ def _heads(evidence: Evidence, repeats: RepeatedTokens) -> Part:
         'of an induction head, on a diagonal that begins where the block repeats',
         f'Attention in the model of the first seed on one row, a block of '
         f'{repeats.periods[0]} tokens twice; queries go down, keys go right. Head '
-        f'{writer} looks one token back. In the second copy, head {reader} looks at '
-        'the token that followed last time.',
+        f'{writer} looks one token back, for about as long as the blocks of training '
+        f'are: there it is needed. In the second copy, head {reader} looks at the '
+        'token that followed last time, least surely where the block is longer than '
+        'those of training.',
       ),
     ),
     ('prefix_matching', 'copying', 'repeated_loss'),
@@ -78,7 +80,8 @@ def _transition(evidence: Evidence) -> Part:
   return Part(
     'All at once',
     (
-      'For a few hundred updates almost nothing happens. Then, within a short window, '
+      'For the first hundred updates or more almost nothing happens. Then, within a '
+      'short window, '
       'the loss on repeated tokens falls, and in the same window prefix matching and '
       'copying rise: the ability appears together with the heads.',
       'Neither head is of use without the other, so that for a while little pushes '
@@ -163,9 +166,10 @@ def _wiring(evidence: Evidence) -> Part:
       'With its attention patterns and norms held fixed, the model is linear in its '
       'embeddings, and its logits are a sum over all paths from a token to the output: '
       'the direct one, paths through one head, and paths through a head of the first '
-      'layer and one of the second. The sum is exact up to rounding. What raises the '
-      'right token are paths through an induction head alone: the earlier head steers '
-      'where it looks, and is not part of what is copied.',
+      'layer and one of the second. The sum is exact up to rounding. Nearly all that '
+      'raises the right token comes by paths that end in an induction head. Some come '
+      'there straight from the token that is copied, others by way of a head of the '
+      'first layer, which copies tokens as well.',
     ),
     (
       Picture(
@@ -215,8 +219,8 @@ def _controls(evidence: Evidence) -> Part:
     'What would have fooled us',
     (
       'One layer: a single layer has no earlier head to read, so it cannot do '
-      'induction. It learns which tokens are in the row, and nothing about their '
-      'order.',
+      'induction. What it learns from the periods of training is worse than knowing '
+      'nothing at others.',
       'Absolute positions: models whose positions are added to the residual stream '
       'learn to repeat, too, at the periods of training. But no head of theirs attends '
       'as induction heads do, and at other periods nothing is left of the ability. The '

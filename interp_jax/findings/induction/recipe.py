@@ -33,8 +33,11 @@ class Settings:
     seeds: Models of each kind.
     symbols: Tokens that blocks are drawn from, V.
     length: Tokens in a training row.
-    periods: Shortest and longest period in training.
-    test_periods: The same in all measurements; no period is in both.
+    periods: The periods in training.
+    test_periods: Shortest and longest period in all measurements; none was in training,
+      but shorter ones and longer ones were: a head that looks one back learns to do so
+      over the length of the blocks that there are.
+    seen_periods: Shortest and longest of a range of periods that were in training.
     constant_period: The one period that a control is trained on.
     width: Of the residual stream.
     heads: In a layer, H.
@@ -55,9 +58,10 @@ class Settings:
   seeds: int = 3
   symbols: int = 32
   length: int = 33
-  periods: tuple[int, int] = (6, 11)
-  test_periods: tuple[int, int] = (12, 16)
-  constant_period: int = 10
+  periods: tuple[int, ...] = (6, 7, 8, 12, 13, 14, 15, 16)
+  test_periods: tuple[int, int] = (9, 11)
+  seen_periods: tuple[int, int] = (12, 16)
+  constant_period: int = 13
   width: int = 64
   heads: int = 8
   head_dim: int = 16
@@ -66,7 +70,7 @@ class Settings:
   rows: int = 32
   learning_rate: float = 4e-3
   warmup: int = 50
-  steps: int = 800
+  steps: int = 1000
   absolute_steps: int = 1200
   constant_steps: int = 300
   measure_every: int = 50
@@ -97,13 +101,13 @@ class Kind:
   name: str
   layers: int
   positions: str
-  periods: tuple[int, int]
+  periods: tuple[int, ...]
   steps: int
 
 
 def kinds(config: Settings) -> dict[str, Kind]:
   """The models of the claim, and the three controls."""
-  one = (config.constant_period,) * 2
+  one = (config.constant_period,)
   every = (
     Kind('two_layers', 2, 'shortformer', config.periods, config.steps),
     Kind('one_layer', 1, 'shortformer', config.periods, config.steps),

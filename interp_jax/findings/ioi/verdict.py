@@ -78,6 +78,7 @@ def _task(found: Study) -> list[Quantity]:
       [found.exchanged.mean()],
       at_most=BOUNDS.exchanged,
       control=True,
+      headline=True,
     ),
   ]
 
@@ -126,6 +127,7 @@ def _methods(found: Study) -> list[Quantity]:
         f'distance of circuits from the model over all sizes (CMD), edges by {m}',
         [cmd[m]],
         paper=f'{paper[m]} in GPT-2 small (MIB)' if paper[m] else '',
+        headline=m != ACDC,
       )
       for m, name in names.items()
     ),
@@ -134,6 +136,7 @@ def _methods(found: Study) -> list[Quantity]:
       'the same with scores dealt out at random, mean of draws',
       [random],
       paper='.75 in GPT-2 small (MIB)',
+      headline=True,
     ),
     Quantity(
       'cmd_random_ratio',
@@ -177,6 +180,7 @@ def _circuit(found: Study) -> list[Quantity]:
       [tests.random.mean()],
       at_most=BOUNDS.other_circuits,
       control=True,
+      headline=True,
     ),
     Quantity(
       'incompleteness_random',

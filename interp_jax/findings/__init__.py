@@ -2,7 +2,7 @@
 
 A library of methods is believed when it finds again what is known. Every finding is one
 subpackage: it trains what it needs, measures with the methods of this library, compares
-with bounds that were set beforehand and with negative controls, and writes a page:
+with bounds that stand in the code and with negative controls, and writes a page:
 
     result = reproduce(get('superposition'), 'runs/findings/superposition')
     result['holds']

@@ -127,6 +127,7 @@ def _controls(found: Study) -> list[Quantity]:
       [mine - random],
       at_least=BOUNDS.margin,
       control=True,
+      headline=True,
     ),
     Quantity(
       'majority',
@@ -197,6 +198,7 @@ def _flips(found: Study) -> list[Quantity]:
       'wrong moves per board with one disc turned over, before the edit',
       [effects.before],
       paper='2.23 (Li)',
+      headline=True,
     ),
     Quantity(
       'flip_errors_after',

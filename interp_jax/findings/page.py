@@ -75,9 +75,9 @@ def _summary(outcome: Outcome) -> Section:
     'What was asked and what was found',
     (
       'Each row is a bound that stood in the code before this run, whose seeds are its '
-      'own. It has to hold for every seed: beside the mean stands the seed that comes nearest to breaking it. Controls are '
-      'cases in which the effect must be absent; a method that finds it there as well '
-      'would find it anywhere.',
+      'own. It has to hold for every seed: beside the mean stands the seed that comes '
+      'nearest to breaking it. Controls are cases in which the effect must be absent; a '
+      'method that finds it there as well would find it anywhere.',
     ),
     [_table(bounded, 'Results and their negative controls.')],
   )

@@ -76,8 +76,8 @@ def _summary(outcome: Outcome) -> Section:
     (
       'Each row is a bound that stood in the code before this run, whose seeds are its '
       'own. It has to hold for every seed: beside the mean stands the seed that comes '
-      'nearest to breaking it. Controls are cases in which the effect must be absent; a '
-      'method that finds it there as well would find it anywhere.',
+      'nearest to breaking it. Controls are cases in which the effect must be absent: '
+      'a method that finds it there as well would find it anywhere.',
     ),
     [_table(bounded, 'Results and their negative controls.')],
   )

@@ -62,6 +62,12 @@ def dimensionality(W: Weights) -> PerFeature:
   return np.divide(norms(W) ** 2, shared, out=np.zeros(shared.shape), where=shared > 0)
 
 
+def mean_dimensionality(W: Float[np.ndarray, 'm n']) -> float:
+  """The mean of D_i over the features that are represented; NaN where none is."""
+  there = represented(W)
+  return float(dimensionality(W)[there].mean()) if there.any() else math.nan
+
+
 def dimensions_per_feature(W: Weights) -> Float[np.ndarray, '*worlds']:
   """D*, the paper's `m / |W|_F^2`."""
   return np.asarray(W.shape[-2] / np.square(norms(W)).sum(-1))

@@ -177,7 +177,7 @@ def dimensionality(inverse: np.ndarray, W: np.ndarray) -> Figure:
   return figure
 
 
-def _ticks(inverse: np.ndarray) -> Sequence[float]:
+def _ticks(inverse: np.ndarray) -> Sequence[int]:
   return [
     tick for tick in (1, 2, 3, 5, 10, 20, 50, 100) if tick <= inverse.max() * 1.01
   ]

@@ -154,7 +154,7 @@ def plateau_quantities(many: Found, config: Settings) -> list[Quantity]:
       'half_dimensionality',
       f'mean dimensions per feature where 1/(1-S) is from {bounds.PAIRS_PLATEAU[0]} to '
       f'{bounds.PAIRS_PLATEAU[1]}',
-      [measures.dimensionality(w)[measures.represented(w)].mean() for w in W[plateau]],
+      list(map(measures.mean_dimensionality, W[plateau])),
       paper='1/2',
       headline=True,
     ),

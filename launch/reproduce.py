@@ -88,7 +88,7 @@ def summary(result: dict) -> str:
 def work() -> bool:
   """Reproduces what was asked for; returns whether all of it is finished."""
   todo = chosen(FINDING.value)
-  options = options_of(todo)
+  options, code = options_of(todo), commit()
   for finding in todo:
     workdir = pathlib.Path(WORKDIR.value) / finding.name
     try:
@@ -98,7 +98,7 @@ def work() -> bool:
         quick=QUICK.value,
         seed=SEED.value,
         options=options[finding.name],
-        commit=commit(),
+        commit=code,
       )
     except (findings.Stopped, KeyboardInterrupt):
       print(f'\nStopped. Run again with --workdir={WORKDIR.value} to go on.')

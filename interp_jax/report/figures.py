@@ -87,7 +87,7 @@ def heat_map(
   )
   axes.set_yticks(range(rows), row_labels, fontsize=9, parse_math=False)
   axes.set(xlim=(-0.5, columns - 0.5), ylim=(-0.5, rows - 0.5))
-  _style(axes, column_name, row_name, grid=False)
+  style(axes, column_name, row_name, grid=False)
   axes.spines[:].set_visible(False)
   _colour_bar(figure, axes, norm, value_name)
   return figure
@@ -180,22 +180,12 @@ def curves(
       label=name,
     )
   for name, height in (levels or {}).items():
-    axes.axhline(float(height), color=INK, linewidth=1, linestyle=(0, (4, 3)))
-    axes.annotate(
-      name,
-      (0.995, height),
-      xycoords=('axes fraction', 'data'),
-      xytext=(0, 3),
-      textcoords='offset points',
-      ha='right',
-      fontsize=8.5,
-      color=INK,
-    )
+    level(axes, float(height), name)
   axes.set_xscale('log' if log_x else 'linear')
   axes.set_yscale('log' if log_y else 'linear')
   if from_zero:
     axes.set_ylim(bottom=0)
-  _style(axes, x_name, y_name)
+  style(axes, x_name, y_name)
   if len(series) > 1:
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc='best')
   return figure
@@ -243,7 +233,7 @@ def histogram(
       color=INK,
     )
   axes.set_xscale('log' if log else 'linear')
-  _style(axes, x_name, y_name)
+  style(axes, x_name, y_name)
   return figure
 
 
@@ -258,7 +248,15 @@ def _figure(width: float, height: float) -> Figure:
   return Figure((width, height), layout='constrained')
 
 
-def _style(axes: Axes, x_name: str, y_name: str, grid: bool = True) -> None:
+def style(axes: Axes, x_name: str, y_name: str, grid: bool = True) -> None:
+  """Gives axes the looks of all pictures here: names, quiet ticks, no frame.
+
+  Args:
+    axes: what to style.
+    x_name: name of the horizontal axis with its unit; '' for none.
+    y_name: name of the vertical axis with its unit; '' for none.
+    grid: whether to draw lines across.
+  """
   axes.set_facecolor('none')
   axes.set_xlabel(x_name, color=INK, fontsize=9.5, parse_math=False)
   axes.set_ylabel(y_name, color=INK, fontsize=9.5, parse_math=False)
@@ -268,6 +266,27 @@ def _style(axes: Axes, x_name: str, y_name: str, grid: bool = True) -> None:
   if grid:
     axes.grid(axis='y', color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def level(axes: Axes, height: float, name: str) -> None:
+  """Draws a dashed line across, its name at the right end: something to compare with.
+
+  Args:
+    axes: where.
+    height: of the line.
+    name: of what is there.
+  """
+  axes.axhline(height, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+  axes.annotate(
+    name,
+    (0.995, height),
+    xycoords=('axes fraction', 'data'),
+    xytext=(0, 3),
+    textcoords='offset points',
+    ha='right',
+    fontsize=8.5,
+    color=INK,
+  )
 
 
 def _check_labels(kind: str, given: Sequence[str], count: int) -> None:

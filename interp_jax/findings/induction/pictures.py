@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
-from interp_jax.report.palette import INK, RULE, SERIES
+from interp_jax.report.figures import level, style
+from interp_jax.report.palette import INK, SERIES
 from interp_jax.report.types import Numbers
 
 _GREY = '#8d9094'
@@ -49,8 +49,8 @@ def transition(
         linewidth=1.8,
         label=f'seed {world}',
       )
-    _style(axes, name)
-  _level(panels[0], chance, 'ln V: knowing nothing')
+    style(axes, '', name)
+  level(panels[0], chance, 'ln V: knowing nothing')
   panels[0].set_ylim(bottom=0)
   panels[1].set_ylim(0, 1)
   panels[2].set_ylim(-1.05, 1.05)
@@ -87,9 +87,9 @@ def grouped_bars(
     axes.bar_label(drawn, fmt='%.2f', fontsize=7.5, padding=2, color=INK)
   axes.set_xticks(range(len(groups)), list(groups), fontsize=9)
   axes.margins(y=0.12)
-  _style(axes, y_name)
+  style(axes, '', y_name)
   for name, height in (levels or {}).items():
-    _level(axes, height, name)
+    level(axes, height, name)
   figure.legend(
     loc='outside upper left',
     ncols=len(values),
@@ -131,31 +131,6 @@ def matching_against_loss(
   )  # fmt: skip
   axes.set_xlim(left=0)
   axes.set_ylim(0, 1)
-  _style(axes, 'best prefix-matching score')
-  axes.set_xlabel('loss on repeated tokens (nats)', color=INK, fontsize=9.5)
+  style(axes, 'loss on repeated tokens (nats)', 'best prefix-matching score')
   axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc='best')
   return figure
-
-
-def _level(axes: Axes, height: float, name: str) -> None:
-  axes.axhline(height, color=INK, linewidth=1, linestyle=_DASHED)
-  axes.annotate(
-    name,
-    (0.995, height),
-    xycoords=('axes fraction', 'data'),
-    xytext=(0, 3),
-    textcoords='offset points',
-    ha='right',
-    fontsize=8.5,
-    color=INK,
-  )
-
-
-def _style(axes: Axes, y_name: str) -> None:
-  axes.set_facecolor('none')
-  axes.set_ylabel(y_name, color=INK, fontsize=9.5)
-  axes.tick_params(which='both', colors=INK, labelsize=8.5, length=0, labelcolor=INK)
-  axes.spines[['top', 'right']].set_visible(False)
-  axes.spines[['left', 'bottom']].set_color(RULE)
-  axes.grid(axis='y', color=RULE, linewidth=0.6)
-  axes.set_axisbelow(True)

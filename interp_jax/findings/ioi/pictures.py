@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 
@@ -11,6 +10,7 @@ from interp_jax import circuits, report
 from interp_jax.findings.ioi.backup import Backup
 from interp_jax.findings.ioi.measures import Head
 from interp_jax.findings.ioi.methods import Compared
+from interp_jax.report.figures import style
 from interp_jax.report.palette import INK, RULE, SERIES
 
 # What a head is called in a picture of the circuit, where there is little room.
@@ -77,7 +77,7 @@ def scatter(
     axes.plot([low, high], [low, high], color=RULE, linewidth=1, zorder=1)
     axes.scatter(exact, values, s=16, color=colour, alpha=0.75, linewidth=0, zorder=2)
     agreed = circuits.agreement(values, exact)
-    _style(axes, 'measured: change of the answer', 'estimated')
+    style(axes, 'measured: change of the answer', 'estimated')
     axes.set_title(f'{name}: r = {agreed.pearson:.3f}', fontsize=10, color=INK)
     axes.label_outer()
   return figure
@@ -116,17 +116,6 @@ def backup(found: Backup) -> Figure:
     )
   axes.axhline(0, color=INK, linewidth=0.8)
   axes.set_xticks(places, names)
-  _style(axes, 'head (layer.head); knocked out: shaded', 'direct effect, logits')
+  style(axes, 'head (layer.head); knocked out: shaded', 'direct effect, logits')
   axes.legend(frameon=False, fontsize=9, labelcolor=INK)
   return figure
-
-
-def _style(axes: Axes, x_name: str, y_name: str) -> None:
-  axes.set_facecolor('none')
-  axes.set_xlabel(x_name, color=INK, fontsize=9.5)
-  axes.set_ylabel(y_name, color=INK, fontsize=9.5)
-  axes.tick_params(colors=INK, labelsize=8.5, length=0, labelcolor=INK)
-  axes.spines[['top', 'right']].set_visible(False)
-  axes.spines[['left', 'bottom']].set_color(RULE)
-  axes.grid(axis='y', color=RULE, linewidth=0.6)
-  axes.set_axisbelow(True)

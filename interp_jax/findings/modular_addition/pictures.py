@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 from interp_jax.findings.modular_addition import fourier, measures
+from interp_jax.report.figures import style
 from interp_jax.report.palette import DIVERGING, INK, RULE, SERIES, centred_norm
 
 _CURVES = (
@@ -40,7 +41,7 @@ def phases(
   axes.set(yscale='log', xlim=(0, steps[-1]))
   _shade(axes, when, float(steps[-1]))
   axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc='lower left')
-  _style(axes, 'updates', 'loss, nats')
+  style(axes, 'updates', 'loss, nats', grid=False)
   return figure
 
 
@@ -97,7 +98,7 @@ def spectrum(embedding: Float[np.ndarray, 'P D'], key: Sequence[int]) -> Figure:
     )
   axes.set_xlim(0, len(shares) + 1)
   axes.margins(y=0.15)
-  _style(axes, 'frequency', 'share of the variance')
+  style(axes, 'frequency', 'share of the variance', grid=False)
   return figure
 
 
@@ -178,7 +179,7 @@ def votes(by_sum: Float[np.ndarray, 'P P'], key: Int[np.ndarray, ' F']) -> Figur
   right.plot(offsets, mean, 'o', color=SERIES[0], markersize=3.2, label='network')
   right.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc='upper right')
   right.margins(y=0.12)
-  _style(right, 'c - (a + b)', 'mean logit')
+  style(right, 'c - (a + b)', 'mean logit', grid=False)
   return figure
 
 
@@ -197,14 +198,4 @@ def _map(
   bar.ax.tick_params(colors=INK, labelsize=8, length=2)
   bar.ax.set_ylim(min(values.min(), 0), values.max())
   bar.set_label(name, color=INK, fontsize=9)
-  _style(axes, x, y)
-  axes.grid(False)
-
-
-def _style(axes: Axes, x_name: str, y_name: str) -> None:
-  axes.set_facecolor('none')
-  axes.set_xlabel(x_name, color=INK, fontsize=9.5)
-  axes.set_ylabel(y_name, color=INK, fontsize=9.5)
-  axes.tick_params(which='both', colors=INK, labelsize=8.5, length=0, labelcolor=INK)
-  axes.spines[['top', 'right']].set_visible(False)
-  axes.spines[['left', 'bottom']].set_color(RULE)
+  style(axes, x, y, grid=False)

@@ -10,9 +10,7 @@ stream behind the last layer needs none.
 from collections.abc import Iterator, Mapping
 import dataclasses
 import functools
-import json
 import os
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -23,9 +21,9 @@ import numpy as np
 from interp_jax.core import Model, Tokens
 from interp_jax.lenses.logit_lens import Positions, logit_lens, unembed
 from interp_jax.lenses.unembed import Params
+from interp_jax.training.folders import read_folder, write_folder
 
 FORMAT = 'interp_jax.tuned_lens'
-WEIGHTS, CONFIG = 'model.safetensors', 'config.json'
 
 
 @jax.tree_util.register_dataclass
@@ -203,16 +201,7 @@ def save_lens(
     lens: The lens.
     metadata: JSON to keep with it: of which model it is, how it was trained.
   """
-  from safetensors.numpy import save_file
-
-  folder = pathlib.Path(path)
-  folder.mkdir(parents=True, exist_ok=True)
-  tensors = {k: np.ascontiguousarray(v) for k, v in vars(lens).items()}
-  partial = folder / (WEIGHTS + '.partial')
-  save_file(tensors, partial)
-  partial.replace(folder / WEIGHTS)
-  content = {'format': FORMAT, 'metadata': dict(metadata or {})}
-  (folder / CONFIG).write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+  write_folder(path, vars(lens), {'format': FORMAT, 'metadata': dict(metadata or {})})
 
 
 def load_lens(path: str | os.PathLike[str]) -> tuple[TunedLens, dict[str, Any]]:
@@ -228,15 +217,11 @@ def load_lens(path: str | os.PathLike[str]) -> tuple[TunedLens, dict[str, Any]]:
     FileNotFoundError: if a file is missing.
     ValueError: if the folder holds something else.
   """
-  from safetensors.numpy import load_file
-
-  folder = pathlib.Path(path)
-  content = json.loads((folder / CONFIG).read_text(encoding='utf-8'))
-  tensors = load_file(folder / WEIGHTS)
+  tensors, content = read_folder(path)
   names = [field.name for field in dataclasses.fields(TunedLens)]
   if content.get('format') != FORMAT or sorted(tensors) != sorted(names):
     raise ValueError(
-      f'{folder} holds no tuned lens: its format is {content.get("format")!r}, not '
+      f'{path} holds no tuned lens: its format is {content.get("format")!r}, not '
       f'{FORMAT!r}, or its tensors {sorted(tensors)} are not {names}.'
     )
   lens = TunedLens(**{name: jnp.asarray(tensors[name]) for name in names})

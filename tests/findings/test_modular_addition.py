@@ -1,5 +1,6 @@
 """Grokking: the measures on networks that are known, and verdicts that change."""
 
+import dataclasses
 import math
 
 import jax
@@ -237,6 +238,51 @@ def test_the_first_weights_have_the_papers_deviations():
     recipe.settings(False, recipe='publishd')
 
 
+def test_noise_has_its_deviation_and_is_on_weights_alone():
+  params = recipe.initial(recipe.settings(quick=False), 0)
+  moved = recipe.with_noise(params, 0.06, jax.random.key(0))
+  for block in ('attn', 'mlp'):
+    for name, before in params['blocks'][block].items():
+      shift = np.asarray(moved['blocks'][block][name] - before)
+      if name.startswith('W_'):
+        np.testing.assert_allclose(shift.std(), 0.06, rtol=0.03)
+      else:
+        assert (shift == 0).all()
+  assert np.asarray(moved['unembed']['W_U'] != params['unembed']['W_U']).all()
+
+
+def test_a_batch_without_noise_is_right_on_average_and_all_of_it_exactly():
+  settings = tiny()
+  model, params = recipe.network(settings), recipe.initial(settings, 0)
+  task = modular_addition(7, 0.5, 0)
+  keys = jax.random.split(jax.random.key(0), 400)
+  values = lambda **how: np.asarray(
+    jax.vmap(lambda key: recipe.loss_on(model, task, **how)(params, key)[0])(keys)
+  )
+  whole = values()
+  assert (whole == whole[0]).all()
+  halves = values(batch=0.5)
+  assert halves.std() > 0.01
+  error = halves.std() / np.sqrt(len(keys))
+  np.testing.assert_allclose(halves.mean(), whole[0], atol=4 * error)
+  assert values(noise=0.05).std() > 0.01
+
+
+def test_tidying_ends_without_noise_and_goes_on_where_it_was(tmp_path):
+  settings = dataclasses.replace(tiny(), tidying=((0.05, 20), (0.0, 20)))
+  task, params = modular_addition(7, 0.5, 0), recipe.initial(tiny(), 0)
+  run = lambda: Run(tmp_path, 0, False, Stages(tmp_path))
+  first = recipe.tidy(run(), 'net', settings, task, params, 0)
+  again = recipe.tidy(run(), 'net', settings, task, params, 0)
+  jax.tree.map(np.testing.assert_array_equal, first, again)
+  full = recipe.settings(quick=False).tidying
+  assert full[-1][0] == 0
+  assert [noise for noise, _ in full] == sorted((n for n, _ in full), reverse=True)
+  changed = dataclasses.replace(settings, tidying=((0.06, 20), (0.0, 20)))
+  other = recipe.tidy(run(), 'other', changed, task, params, 0)
+  assert not np.allclose(first['unembed']['W_U'], other['unembed']['W_U'])
+
+
 def curves(test_falls_at, excluded_rises_at=3, restricted_falls_at=2):
   steps = np.arange(10) * 100
   index = np.arange(10)
@@ -289,7 +335,8 @@ def test_an_unfinished_network_breaks_the_bounds_and_its_page_is_made(small):
   settings, task, trained = small
   model = recipe.network(settings)
   assert [step for step, _ in trained.snapshots] == [0, 10, 20]
-  found = study.of_trained(model, task, trained.snapshots, 0)
+  finished = jax.tree.map(np.asarray, trained.params)
+  found = study.of_trained(model, task, trained.snapshots, finished, 0)
   found |= study.of_shuffled(model, task, trained.params)
   found |= study.of_closed_form(7, 0)
   broken = {q.name for q in verdict.quantities([found]) if not q.holds}

@@ -109,6 +109,12 @@ def _neurons(shown: Mapping[str, Any]) -> Part:
       'sin(wa) sin(wb). The neurons make it. Nearly every neuron is at home in one '
       'frequency: over all 12,769 questions, the constant, cos and sin of that '
       'frequency in a, times the same in b, explain most of its variance.',
+      'Not all neurons come to that by themselves. After the test loss has fallen, '
+      'some are left that mix a few key frequencies, more in one network than in '
+      'another; they are weak, and hardly matter. So the network was trained on with '
+      'noise on its weights, less and less of it. What is fragile does not survive '
+      'that, and the mixtures go. Both numbers are given, before and after; this page '
+      'shows the network after the noise, and the curves above end before it.',
     ),
     (
       Picture(
@@ -119,7 +125,7 @@ def _neurons(shown: Mapping[str, Any]) -> Part:
         'in a, in b and in both (circles).',
       ),
     ),
-    ('neurons_explained', 'readout', 'unread_weights'),
+    ('plain_neurons_explained', 'neurons_explained', 'readout', 'unread_weights'),
   )
 
 

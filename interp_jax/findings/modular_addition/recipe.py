@@ -1,9 +1,10 @@
 """The network and how it is trained: Nanda et al. (2023), section 3 and appendix A.
 
-One layer, no norms, full batch, AdamW with heavy weight decay. The answer is read at
-the last position only, so only that position is run: what it reads of the two numbers
-are their keys and values, and a number has only two of each, one for each place. That
-is exact, and three times as fast.
+One layer, no norms, full batch, AdamW with heavy weight decay; then, which is not in
+the paper, some updates with noise on the weights, which leave neurons of one frequency.
+The answer is read at the last position only, so only that position is run: what it
+reads of the two numbers are their keys and values, and a number has only two of each,
+one for each place. That is exact, and three times as fast.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
   'fast': {
     'weight_decay': 2.0,
     'learning_rate': 2e-3,
-    'steps': 2500,
+    'steps': 2000,
     'snapshot_every': 50,
   },
   'published': {
@@ -59,13 +60,17 @@ class Settings:
     heads: Number of heads, each of `width / heads`.
     mlp_width: Number of neurons.
     warmup: Updates of linear warm-up.
+    tidying: Deviations of the noise on all weights while the network is tidied, each
+      with its number of updates; the last without noise.
+    tidying_decay: Weight decay then, in place of `weight_decay`.
+    tidying_batch: How much of the training questions an update sees then.
   """
 
   weight_decay: float
   learning_rate: float
   steps: int
   snapshot_every: int
-  shuffled_steps: int = 500
+  shuffled_steps: int = 300
   networks: int = 1
   modulus: int = 113
   train_fraction: float = 0.3
@@ -73,6 +78,9 @@ class Settings:
   heads: int = 4
   mlp_width: int = 512
   warmup: int = 10
+  tidying: tuple[tuple[float, int], ...] = ((0.06, 700), (0.03, 300), (0.0, 150))
+  tidying_decay: float = 3.0
+  tidying_batch: float = 0.5
 
 
 def settings(quick: bool, recipe: str = 'fast', networks: int = 1) -> Settings:
@@ -89,7 +97,10 @@ def settings(quick: bool, recipe: str = 'fast', networks: int = 1) -> Settings:
   if recipe not in RECIPES:
     raise ValueError(unknown('recipe', recipe, tuple(RECIPES)))
   full = Settings(**RECIPES[recipe], networks=networks)
-  return dataclasses.replace(full, steps=400, shuffled_steps=200) if quick else full
+  if not quick:
+    return full
+  few = tuple((noise, 20) for noise, _ in full.tidying)
+  return dataclasses.replace(full, steps=400, shuffled_steps=200, tidying=few)
 
 
 def network(settings: Settings) -> Transformer:
@@ -172,18 +183,44 @@ def small_losses(
   return jax.nn.softplus(wrong - own)
 
 
+def with_noise(params: Any, noise: float, key: Any) -> Any:
+  """The parameters with normal noise of a deviation on every weight, biases without."""
+  leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+  keys = jax.random.split(key, len(leaves))
+  moved = [
+    leaf + noise * jax.random.normal(own, leaf.shape)
+    if path[-1].key.startswith('W_')
+    else leaf
+    for (path, leaf), own in zip(leaves, keys, strict=True)
+  ]
+  return jax.tree.unflatten(structure, moved)
+
+
 def loss_on(
-  model: Transformer, task: ModularAddition
+  model: Transformer, task: ModularAddition, noise: float = 0.0, batch: float = 1.0
 ) -> Callable[[Any, Any], tuple[Any, dict[str, Any]]]:
-  """The mean cross-entropy in nats over all training questions, at every update."""
-  pairs = task.pairs(task.train)
-  answers = jnp.asarray(task.answers[task.train])
+  """The mean cross-entropy in nats over training questions.
+
+  Args:
+    model: The network.
+    task: What it is trained on.
+    noise: Deviation of the noise on its weights, drawn anew at every update.
+    batch: How much of the training questions is drawn for every update; 1 is all.
+  """
+  questions = jnp.asarray(task.pairs(task.train))
+  right = jnp.asarray(task.answers[task.train])
+  count = round(batch * len(questions))
 
   def loss_fn(params: Any, key: Any) -> tuple[Any, dict[str, Any]]:
-    del key  # The whole training set is the batch.
-    logits, _ = answer(model, params, pairs)
-    right = jnp.mean(logits.argmax(-1) == answers)
-    return small_losses(logits, answers).mean(), {'accuracy': right}
+    of_noise, of_batch = jax.random.split(key)
+    pairs, answers = questions, right
+    if count < len(questions):
+      drawn = jax.random.choice(of_batch, len(questions), (count,), replace=False)
+      pairs, answers = questions[drawn], right[drawn]
+    moved = with_noise(params, noise, of_noise) if noise else params
+    logits, _ = answer(model, moved, pairs)
+    accuracy = jnp.mean(logits.argmax(-1) == answers)
+    return small_losses(logits, answers).mean(), {'accuracy': accuracy}
 
   return loss_fn
 
@@ -211,6 +248,44 @@ def train(
     log_every=50,
     checkpoint_every=500,
   )
+
+
+def tidy(
+  run: Run, name: str, settings: Settings, task: ModularAddition, params: Any, seed: int
+) -> Any:
+  """A trained network, trained on under noise until its neurons have one frequency.
+
+  Decay alone leaves neurons that mix the key frequencies: 13 to 42 % of all, by seed,
+  with a quarter to a half of the others' deviation. They do little, and so little pulls
+  at them.
+  Weights that work under noise are weights that need few bits (Hinton & van Camp 1993),
+  and neurons of one frequency are. With less and less noise, the network is sure again.
+
+  Returns:
+    The parameters.
+  """
+  optimizer = optax.adamw(
+    settings.learning_rate,
+    b1=0.9,
+    b2=0.98,
+    # Adam makes whole steps of gradients however small; here such are for nothing.
+    eps=1e-6,
+    weight_decay=settings.tidying_decay,
+  )
+  for noise, steps in settings.tidying:
+    params = run.train(
+      f'{name}_noise_{noise:g}',
+      loss_on(network(settings), task, noise, settings.tidying_batch),
+      params,
+      optimizer,
+      steps,
+      seed,
+      settings=dataclasses.asdict(settings),
+      worlds=False,
+      log_every=50,
+      checkpoint_every=200,
+    ).params
+  return jax.tree.map(np.asarray, params)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -24,6 +24,7 @@ def of_trained(
   model: Transformer,
   task: ModularAddition,
   snapshots: Sequence[tuple[int, Any]],
+  params: Any,
   seed: int,
 ) -> Arrays:
   """A network that was trained on the true answers, with its own past as a control.
@@ -31,10 +32,10 @@ def of_trained(
   Args:
     model: The network.
     task: What it was trained on.
-    snapshots: `(step, params)`, the last one finished.
+    snapshots: `(step, params)`, the last one grokked.
+    params: Of the finished network: the last one tidied.
     seed: Of the choice of frequencies to compare with.
   """
-  params = snapshots[-1][1]
   logits, neurons = observe(model, params)
   key = measures.key_frequencies(neurons)
   curves = progress.curves(model, task, snapshots, key)
@@ -45,6 +46,9 @@ def of_trained(
     **{f'curve_{name}': values for name, values in curves.items()},
     **when,
     **_timing(curves, when),
+    'plain_neurons_explained': measures.neurons_explained(
+      observe(model, snapshots[-1][1])[1]
+    ),
     **_mechanism(task, params, logits, neurons, key),
     **_other_frequencies(task, logits, key, seed),
     **_before_the_rule(model, snapshots[0][1], known_by_heart),
@@ -56,12 +60,9 @@ def _timing(curves: progress.Curves, when: dict[str, float]) -> dict[str, float]
   now = curves['step'] == when['memorised']
   then = lambda name: curves[name][now][0] if now.any() else math.nan
   return {
-    'train_accuracy': curves['train_accuracy'][-1],
-    'test_accuracy': curves['test_accuracy'][-1],
     'delay': when['grokked'] / max(when['memorised'], 1),
     'restricted_lead': when['test_falls'] - when['restricted_falls'],
     'excluded_lead': when['test_falls'] - when['excluded_rises'],
-    'gini': curves['gini'][-1],
     'memorised_test_accuracy': then('test_accuracy'),
     'memorised_excluded_loss': then('excluded'),
     'random_gini': curves['gini'][0],
@@ -84,6 +85,8 @@ def _mechanism(
   left = measures.cross_entropy(measures.excluded(logits, key), answers, train)
   embedding = params['embed']['W_E'][: task.modulus]
   return {
+    'train_accuracy': measures.accuracy(logits, answers, train),
+    'test_accuracy': measures.accuracy(logits, answers, ~train),
     'key_frequencies': float(len(key)),
     'neurons_explained': measures.neurons_explained(neurons),
     'logit_variance': measures.variance_explained(logits, key),
@@ -92,6 +95,7 @@ def _mechanism(
     'restricted_over_full': kept / full,
     'excluded_loss': left,
     'embedding_at_key': measures.embedding_share(embedding, key),
+    'gini': fourier.gini(measures.embedding_spectrum(embedding)),
     'unread_weights': measures.unread_weights(neuron_logits, key),
     'readout': readout.mean() if len(key) else math.nan,
   }

@@ -237,6 +237,14 @@ def test_the_verdict_changes_if_moves_are_illegal_or_edits_without_effect(readin
   assert broken(made_study(readings, 0.02, 2.3)) == {'flip_errors_left'}
 
 
+@pytest.mark.parametrize('quick', [False, True])
+@pytest.mark.parametrize('board', [6, 8])
+def test_the_warm_up_of_every_form_ends_before_its_training(quick, board):
+  model = findings.get('othello').settings(quick, board=board).model
+  assert 0 < model.warmup < model.steps / 2
+  assert model.steps % model.eval_every == 0
+
+
 def test_a_board_of_four_rows_is_refused():
   with pytest.raises(ValueError, match='board=4: choose 6 or 8'):
     findings.get('othello').settings(False, board=4)

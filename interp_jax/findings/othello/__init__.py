@@ -38,7 +38,7 @@ def settings(quick: bool, board: int = 6) -> Settings:
   if quick:
     linear = ProbeConfig(steps=100, batch_size=128)
     mlp = ProbeConfig(kind='mlp', steps=100, batch_size=128, learning_rate=3e-3)
-    model = Recipe(board, width=64, steps=100, eval_every=20, eval_games=64)
+    model = Recipe(board, width=64, steps=100, warmup=20, eval_every=20, eval_games=64)
     return Settings(model, games=128, linear=linear, mlp=mlp, cases=64)
   model = Recipe(board) if board == 6 else Recipe(board, layers=4, steps=10_000)
   return Settings(model, games=1500, linear=linear, mlp=mlp, cases=600)

@@ -130,16 +130,25 @@ def initial(settings: Settings, seed: int) -> dict[str, Any]:
   for which it is the number of tokens; the library's differ for what writes to the
   stream.
   """
-  key = jax.random.key(seed)
-  params = init_params(network(settings), seed)
+  vocab_size = settings.modulus + 1
+
+  def deviation(name: str) -> float:
+    if not name.startswith('W_'):
+      return 0.0
+    return (vocab_size if name == 'W_U' else settings.width) ** -0.5
+
+  return _draws(init_params(network(settings), seed), jax.random.key(seed), deviation)
+
+
+def _draws(params: Any, key: Any, deviation: Callable[[str], float]) -> Any:
+  """Normal numbers of the shapes of parameters, of a deviation by their name."""
   leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-  fresh = []
-  for (path, leaf), own in zip(leaves, jax.random.split(key, len(leaves)), strict=True):
-    name = path[-1].key
-    scale = settings.modulus + 1 if name == 'W_U' else settings.width
-    std = scale**-0.5 if name.startswith('W_') else 0.0
-    fresh.append(std * jax.random.normal(own, leaf.shape))
-  return jax.tree.unflatten(structure, fresh)
+  keys = jax.random.split(key, len(leaves))
+  drawn = [
+    deviation(path[-1].key) * jax.random.normal(own, leaf.shape)
+    for (path, leaf), own in zip(leaves, keys, strict=True)
+  ]
+  return jax.tree.unflatten(structure, drawn)
 
 
 def answer(
@@ -185,15 +194,8 @@ def small_losses(
 
 def with_noise(params: Any, noise: float, key: Any) -> Any:
   """The parameters with normal noise of a deviation on every weight, biases without."""
-  leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-  keys = jax.random.split(key, len(leaves))
-  moved = [
-    leaf + noise * jax.random.normal(own, leaf.shape)
-    if path[-1].key.startswith('W_')
-    else leaf
-    for (path, leaf), own in zip(leaves, keys, strict=True)
-  ]
-  return jax.tree.unflatten(structure, moved)
+  added = _draws(params, key, lambda name: noise if name.startswith('W_') else 0.0)
+  return jax.tree.map(jnp.add, params, added)
 
 
 def loss_on(
@@ -257,9 +259,8 @@ def tidy(
 
   Decay alone leaves neurons that mix the key frequencies: 13 to 42 % of all, by seed,
   with a quarter to a half of the others' deviation. They do little, and so little pulls
-  at them.
-  Weights that work under noise are weights that need few bits (Hinton & van Camp 1993),
-  and neurons of one frequency are. With less and less noise, the network is sure again.
+  at them. Weights that work under noise are weights that need few bits (Hinton & van
+  Camp 1993), which mixtures are not. With less and less noise, it is sure again.
 
   Returns:
     The parameters.

@@ -46,12 +46,9 @@ def of_trained(
     **{f'curve_{name}': values for name, values in curves.items()},
     **when,
     **_timing(curves, when),
-    'plain_neurons_explained': measures.neurons_explained(
-      observe(model, snapshots[-1][1])[1]
-    ),
     **_mechanism(task, params, logits, neurons, key),
     **_other_frequencies(task, logits, key, seed),
-    **_before_the_rule(model, snapshots[0][1], known_by_heart),
+    **_explained_before(model, snapshots[0][1], known_by_heart, snapshots[-1][1]),
     **_pictured(params, logits, neurons, key),
   }
 
@@ -126,15 +123,15 @@ def _other_frequencies(
   }
 
 
-def _before_the_rule(
-  model: Transformer, random: Any, known_by_heart: Any
+def _explained_before(
+  model: Transformer, random: Any, known_by_heart: Any, grokked: Any
 ) -> dict[str, float]:
-  """The same network before it was trained, and when it knew its questions by heart."""
+  """The same network untrained, when it knew by heart, and not yet tidied."""
+  share = lambda params: measures.neurons_explained(observe(model, params)[1])
   return {
-    'random_neurons_explained': measures.neurons_explained(observe(model, random)[1]),
-    'memorised_neurons_explained': measures.neurons_explained(
-      observe(model, known_by_heart)[1]
-    ),
+    'random_neurons_explained': share(random),
+    'memorised_neurons_explained': share(known_by_heart),
+    'plain_neurons_explained': share(grokked),
   }
 
 

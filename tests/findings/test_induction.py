@@ -169,6 +169,14 @@ def test_a_head_that_suppresses_what_it_attends_to_does_not_copy(judge):
   assert 'prefix_matching' not in lost
 
 
+def test_pushing_bos_down_is_not_taken_for_a_lack_of_copying(judge):
+  params = known_circuit()
+  unembedding = params['unembed']['W_U'].at[:, BOS].multiply(-40)
+  quantities = judge({**params, 'unembed': {'W_U': unembedding}})
+  assert quantities['copying'].values[0] > 0.95
+  assert quantities['copying_with_bos'].values[0] < 0
+
+
 def test_the_circuit_is_found_in_the_known_heads(repeats):
   found = examine.circuit(MODEL, known_circuit(), repeats)
   assert found['writer'].tolist() == [0, 0]

@@ -62,3 +62,33 @@ def test_the_score_is_that_of_the_whole_circuit(options):
     values = np.linalg.eigvals(np.asarray(circuit @ table, np.float64))
     expected = values.real.sum() / np.abs(values).sum()
     assert scores[0, head] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_token_that_is_only_pushed_down_does_not_hide_that_the_others_are_copied():
+  cfg, params = make()
+  params = with_identity(params, 1)
+  params['unembed']['W_U'] = np.diag([1, 1, 1, 1, 1, 1, 1, -7]).astype(np.float32)
+  np.testing.assert_allclose(lenses.copying_scores(params, cfg), 0, atol=1e-6)
+  without = lenses.copying_scores(params, cfg, range(7))
+  np.testing.assert_allclose(without, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize('options', [{}, {'heads': 2, 'head_dim': 3}])
+def test_the_score_of_some_tokens_is_that_of_their_part_of_the_circuit(options):
+  cfg, params = make(**options)
+  ids = [0, 2, 3, 5]
+  attn, some = params['blocks']['attn'], np.ix_(ids, ids)
+  scores = lenses.copying_scores(params, cfg, ids)
+  for head in range(cfg.heads):
+    circuit = params['embed']['W_E'] @ attn['W_V'][0, head] @ attn['W_O'][0, head]
+    whole = np.asarray(circuit @ params['unembed']['W_U'], np.float64)
+    values = np.linalg.eigvals(whole[some])
+    expected = values.real.sum() / np.abs(values).sum()
+    assert scores[0, head] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize('tokens', [[], [8], [-1, 0]])
+def test_tokens_that_there_are_none_of_are_refused(tokens):
+  cfg, params = make()
+  with pytest.raises(ValueError, match='at least one id from 0 to 7'):
+    lenses.copying_scores(params, cfg, tokens)

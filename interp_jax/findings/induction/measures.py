@@ -27,7 +27,7 @@ class Watch(NamedTuple):
   Attributes:
     repeated_loss: Loss (nats) of what follows the second copy's tokens, `[W]`.
     prefix_matching: Of each head, `[W, L, H]`.
-    copying: Of each head, `[W, L, H]`.
+    copying: Of each head, `[W, L, H]`; see `copying_scores`.
   """
 
   repeated_loss: Float[Array | np.ndarray, ' W']
@@ -38,8 +38,21 @@ class Watch(NamedTuple):
 def watch(model: models.Transformer, params: Any, repeats: RepeatedTokens) -> Watch:
   """The three signs of induction, for models stacked on a leading axis."""
   loss, matching = _watch(model, params, repeats.tokens, repeats.second_copy)
-  copying = [lenses.copying_scores(own, model.cfg) for own in unstack(params)]
+  copying = [copying_scores(model, own, repeats) for own in unstack(params)]
   return Watch(np.asarray(loss), np.asarray(matching), np.stack(copying))
+
+
+def copying_scores(
+  model: models.Transformer, params: Any, repeats: RepeatedTokens
+) -> Float[np.ndarray, 'L H']:
+  """How far each head copies the tokens that can come: all but BOS.
+
+  Nothing is ever followed by BOS, so models learn to push it down, and heads that rest
+  on it do. It is one token of 33 here, and can have the largest eigenvalue of all.
+  """
+  ids = np.arange(model.cfg.vocab_size)
+  never = repeats.tokens[0, : repeats.bos]
+  return lenses.copying_scores(params, model.cfg, np.setdiff1d(ids, never))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -63,7 +63,7 @@ def _heads(evidence: Evidence, repeats: RepeatedTokens) -> Part:
         'those of training.',
       ),
     ),
-    ('prefix_matching', 'copying', 'repeated_loss'),
+    ('prefix_matching', 'copying', 'copying_with_bos', 'repeated_loss'),
   )
 
 

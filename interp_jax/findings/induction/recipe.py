@@ -63,14 +63,14 @@ class Settings:
   seen_periods: tuple[int, int] = (12, 16)
   constant_period: int = 13
   width: int = 64
-  heads: int = 8
-  head_dim: int = 16
+  heads: int = 10
+  head_dim: int = 12
   position_size: float = 0.5
   position_base: float = 30.0
   rows: int = 32
   learning_rate: float = 4e-3
   warmup: int = 50
-  steps: int = 1000
+  steps: int = 2000
   absolute_steps: int = 1200
   constant_steps: int = 300
   measure_every: int = 50

@@ -71,6 +71,9 @@ BOUNDS: Mapping[str, Bound] = {
     at_least=0.8,
     headline=True,
   ),
+  'copying_with_bos': Bound(
+    'the same with BOS among the tokens, which is never to be copied',
+  ),
   'repeated_loss': Bound(  # .22 to .40
     'loss in the second copy, nats',
     at_most=2.0,
@@ -223,6 +226,7 @@ def _of_circuit(found: Arrays, chance: float) -> Values:
   return {
     'prefix_matching': best(matching),
     'copying': of_best(found['copying'], matching),
+    'copying_with_bos': of_best(found['copying_with_bos'], matching),
     'repeated_loss': intact,
     'ablated_above_chance': ablated - chance,
     'others_cost': others - intact,

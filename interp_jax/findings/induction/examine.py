@@ -11,9 +11,9 @@ from interp_jax.lenses import RepeatedTokens
 
 Arrays = dict[str, np.ndarray]
 
-# Prefix matching from which on a head counts as an induction head: no head of the models
-# without induction reaches it. Heads of 0.2 to 0.3 are few, but copy as the others do; with
-# one of them left, the model is better than chance.
+# Prefix matching from which on a head counts as an induction head: what no one-layer
+# model may reach. Few heads lie between 0.2 and 0.3, but those copy as the others do,
+# and with one of them left in, a model is better than chance.
 LEAST_MATCHING = 0.2
 
 

@@ -47,7 +47,7 @@ def loss_quantities(
     ),
     quantity(
       'quadrature_error',
-      'loss that was trained on against eight million draws, relative',
+      'loss that was trained on against 64 million draws, relative',
       np.abs(errors),
     ),
   ]

@@ -178,7 +178,7 @@ def _loss() -> Part:
     (
       'Small models are trained on the expected loss itself, summed over all sets of '
       'features that may be present, so no luck of the draw enters. It is compared '
-      'with eight million draws. For the linear model there is a formula; a form of it '
+      'with 64 million draws. For the linear model there is a formula; a form of it '
       'that is often quoted, and said to hold for the ReLU model, is far off even for '
       'the linear one.',
     ),

@@ -158,7 +158,7 @@ def best_of(found: dict[str, Any], restarts: int) -> dict[str, np.ndarray]:
 def monte_carlo(
   W: np.ndarray, b: np.ndarray, density: float, importance: np.ndarray, seed: int
 ) -> float:
-  """The loss over eight million draws, to hold the quadrature against.
+  """The loss over 64 million draws, to hold the quadrature against.
 
   Args:
     W: `[m, n]`.
@@ -172,5 +172,5 @@ def monte_carlo(
     x = toy_features.sparse_features(key, 500_000, W.shape[-1], density)
     return toy_features.reconstruction_loss(W, b, x, jnp.asarray(importance))
 
-  parts = jax.lax.map(part, jax.random.split(jax.random.key(seed), 16))
+  parts = jax.lax.map(part, jax.random.split(jax.random.key(seed), 128))
   return float(parts.mean())

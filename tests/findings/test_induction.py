@@ -185,10 +185,10 @@ def test_the_circuit_is_found_in_the_known_heads(repeats):
   np.testing.assert_allclose(found['zero_others'], found['zero_intact'], atol=0.05)
 
 
-def test_induction_heads_are_those_that_match_best_first_or_the_best_if_none_does():
+def test_heads_above_a_score_come_best_first_and_are_the_best_if_none_is():
   scores = np.array([[0.1, 0.2, 0.1, 0.0], [0.6, 0.5, 0.7, 0.1]])
-  assert measures.induction_heads(scores, 0.3) == ((1, 2), (1, 0), (1, 1))
-  assert measures.induction_heads(scores, 0.9) == ((1, 2),)
+  assert measures.heads_above(scores, 0.3) == ((1, 2), (1, 0), (1, 1))
+  assert measures.heads_above(scores, 0.9) == ((1, 2),)
 
 
 def test_where_all_heads_of_a_layer_are_chosen_there_are_no_others(repeats):

@@ -15,6 +15,9 @@ Arrays = dict[str, np.ndarray]
 # model may reach. Few heads lie between 0.2 and 0.3, but those copy as the others do,
 # and with one of them left in, a model is better than chance.
 LEAST_MATCHING = 0.2
+# A head looks one back if it does so half as much as the one that does most: several
+# share the work, each at some positions, and not all of them write it down for keys.
+LEAST_PREVIOUS = 0.5
 
 
 def each(examine: Callable[[Any], Arrays], params: Any) -> Arrays:
@@ -47,7 +50,7 @@ def heads(model: models.Transformer, params: Any, repeats: RepeatedTokens) -> Ar
   place of heads: see `measures.Ablations`.
   """
   scores = lenses.score_heads(model, params, repeats)
-  chosen = measures.induction_heads(scores.prefix_matching, LEAST_MATCHING)
+  chosen = measures.heads_above(scores.prefix_matching, LEAST_MATCHING)
   zero = measures.ablations(model, params, repeats, chosen)
   mean = measures.ablations(model, params, repeats, chosen, mean=True)
   return {
@@ -76,8 +79,9 @@ def wiring(
   # The first layer has nothing to read.
   layer, head = measures.best_head(found['prefix_matching'][1:])
   reader = (layer + 1, head)
-  writer = measures.best_head(found['previous_token'][: reader[0]])
-  read = measures.composition(params, model.cfg, writer, reader)
+  previous = found['previous_token'][: reader[0]]
+  writers = measures.heads_above(previous, LEAST_PREVIOUS * previous.max())
+  read = measures.composition(params, model.cfg, writers, reader)
   paths = measures.right_token_paths(model, params, repeats, chosen)
   errors = [
     measures.expansion_error(model, params, repeats.tokens, double)
@@ -86,11 +90,11 @@ def wiring(
   _, acts = measures.run(model, params, repeats.tokens[:1])
   pattern = np.asarray(acts['pattern'][:, 0])
   return {
-    'writer': np.array(writer),
+    'writer': np.array(read.writer),
     'reader': np.array(reader),
     'composition': np.array(read.ratios),
     'deviations': np.array(read.deviations),
     'paths': np.array(paths),
     'errors': np.array(errors),
-    'patterns': np.stack([pattern[writer], pattern[reader]]),
+    'patterns': np.stack([pattern[read.writer], pattern[reader]]),
   }

@@ -72,13 +72,11 @@ def unstack(params: Any) -> list[Any]:
   return [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(count)]
 
 
-def induction_heads(
-  prefix_matching: Float[np.ndarray, 'L H'], least: float
-) -> tuple[Head, ...]:
-  """The heads whose prefix matching reaches `least`, best first; at least the best."""
-  found = [(int(l), int(h)) for l, h in np.argwhere(prefix_matching >= least)]
-  found.sort(key=lambda head: -prefix_matching[head])
-  return tuple(found or [best_head(prefix_matching)])
+def heads_above(scores: Float[np.ndarray, 'L H'], least: float) -> tuple[Head, ...]:
+  """The heads whose score reaches `least`, best first; at least the best."""
+  found = [(int(l), int(h)) for l, h in np.argwhere(scores >= least)]
+  found.sort(key=lambda head: -scores[head])
+  return tuple(found or [best_head(scores)])
 
 
 def best_head(scores: Float[np.ndarray, 'L H']) -> Head:
@@ -139,22 +137,34 @@ class Composition(NamedTuple):
   """How much one head reads of what another writes.
 
   Attributes:
+    writer: The head that writes.
     ratios: Q-, K- and V-composition, each over the mean score of the same circuits
       turned at random.
     deviations: How many deviations of the random scores each lies above their mean.
   """
 
+  writer: Head
   ratios: tuple[float, float, float]
   deviations: tuple[float, float, float]
 
 
-def composition(params: Any, cfg: Any, writer: Head, reader: Head) -> Composition:
-  """Composition of one head with a later one, against its random baseline."""
+def composition(
+  params: Any, cfg: Any, writers: Sequence[Head], reader: Head
+) -> Composition:
+  """Composition of a head with the one of several earlier ones that its keys read most.
+
+  Of as many random circuits as there are heads in a layer, the best lies two deviations
+  above the mean or three: bounds must leave room for that.
+  """
   qk, ov = lenses.qk_circuits(params, cfg), lenses.ov_circuits(params, cfg)
   random = lenses.random_composition(qk, ov, draws=64)
   tables = (lenses.composition_scores(qk, ov), random.mean, random.std)
-  score, mean, std = (np.array(table)[:, *writer, *reader] for table in tables)
-  return Composition(tuple(score / mean), tuple((score - mean) / std))
+  ends = (*np.transpose(writers), *reader)
+  score, mean, std = (np.array(table)[:, *ends] for table in tables)
+  deviations = (score - mean) / std
+  most = deviations[1].argmax()
+  ratios = score[:, most] / mean[:, most]
+  return Composition(writers[most], tuple(ratios), tuple(deviations[:, most]))
 
 
 def expansion_error(

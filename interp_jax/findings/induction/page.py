@@ -73,8 +73,8 @@ def _transition(evidence: Evidence) -> Part:
   figure = pictures.transition(
     evidence.steps,
     watched['repeated_loss'],
-    verdict.of_best_at_end(matching),
-    verdict.of_best_at_end(watched['copying'], matching),
+    verdict.best_by_then(matching),
+    verdict.of_best_by_then(watched['copying'], matching),
     evidence.chance,
   )
   return Part(
@@ -94,7 +94,7 @@ def _transition(evidence: Evidence) -> Part:
         'Curves over training: loss on repeated tokens falls when prefix matching and '
         'copying of the same head rise',
         'Three signs over training, one line for each seed. Prefix matching and '
-        'copying are those of the head that ends with the best prefix matching.',
+        'copying are those of the head that matches prefixes best by then.',
       ),
     ),
     ('transition_drop', 'transition_lag', 'transition_correlation'),
@@ -162,7 +162,9 @@ def _wiring(evidence: Evidence) -> Part:
       'scores say how much of what one head writes another reads: as queries, as keys '
       'or as values. Two unrelated heads do not score zero, so each score is given '
       'over that of the same matrices turned at random. Keys are where the induction '
-      'head reads the previous-token head.',
+      'head reads the previous-token head. There are several heads that look one back, '
+      'each at some positions; shown is the one that it reads most. Of as many random '
+      'ones, the best would lie two or three deviations above the mean.',
       'With its attention patterns and norms held fixed, the model is linear in its '
       'embeddings, and its logits are a sum over all paths from a token to the output: '
       'the direct one, paths through one head, and paths through a head of the first '

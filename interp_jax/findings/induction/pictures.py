@@ -26,7 +26,7 @@ def transition(
   Args:
     steps: Updates, `[N]`.
     loss: On repeated tokens, `[N, W]`.
-    matching: Of the head that ends highest, `[N, W]`.
+    matching: Of the head that was best by then, `[N, W]`.
     copying: Of the same head, `[N, W]`.
     chance: Loss of a model that knows nothing.
 

@@ -76,7 +76,7 @@ class Settings:
   warmup: int = 50
   steps: int = 2000
   absolute_steps: int = 1200
-  constant_steps: int = 300
+  constant_steps: int = 500
   measure_every: int = 50
   test_rows: int = 64
 

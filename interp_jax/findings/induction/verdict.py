@@ -99,15 +99,17 @@ BOUNDS: Mapping[str, Bound] = {
     at_least=1.5,
   ),
   'transition_lag': Bound(  # 0 to 50
-    'updates between half the fall of the loss and half the rise of prefix matching',
+    'updates between half the fall of the loss and half the rise of the best prefix '
+    'matching',
     at_most=100.0,
   ),
   'transition_correlation': Bound(  # -1.00 to -.99
-    'correlation of loss and prefix matching over training',
+    'correlation of loss and best prefix matching over training',
     at_most=-0.9,
   ),
   'k_composition': Bound(  # 1.28 to 1.57
-    'K-composition of previous-token and induction head, over its random baseline',
+    'K-composition of a previous-token and the best induction head, over its random '
+    'baseline',
     at_least=1.1,
   ),
   'k_composition_deviations': Bound(  # 6.8 to 10.6
@@ -236,7 +238,7 @@ def _of_circuit(found: Arrays, chance: float) -> Values:
 
 def _of_transition(evidence: Evidence) -> Values:
   loss = evidence.watched['repeated_loss']
-  matching = of_best_at_end(evidence.watched['prefix_matching'])
+  matching = best_by_then(evidence.watched['prefix_matching'])
   each = [
     measures.transition(evidence.steps, loss[:, world], matching[:, world], WINDOW)
     for world in range(loss.shape[1])
@@ -248,10 +250,17 @@ def _of_transition(evidence: Evidence) -> Values:
   }
 
 
-def of_best_at_end(scores: np.ndarray, by: np.ndarray | None = None) -> np.ndarray:
-  """Scores `[N, W, L, H]` of the head that is best at the end, `[N, W]`."""
-  last = (scores if by is None else by)[-1]
-  return np.stack([of_best(now, last) for now in scores])
+def best_by_then(scores: np.ndarray) -> np.ndarray:
+  """At every time the score of the head that was best then, `[N, W]`.
+
+  The first induction head need not be the one that is best at the end.
+  """
+  return np.stack([best(now) for now in scores])
+
+
+def of_best_by_then(scores: np.ndarray, by: np.ndarray) -> np.ndarray:
+  """The same head's other score, `[N, W]`."""
+  return np.stack([of_best(*now) for now in zip(scores, by, strict=True)])
 
 
 def _of_wiring(found: Arrays) -> Values:

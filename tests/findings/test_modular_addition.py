@@ -268,6 +268,36 @@ def test_a_batch_without_noise_is_right_on_average_and_all_of_it_exactly():
   assert values(noise=0.05).std() > 0.01
 
 
+@pytest.mark.parametrize('generalises', [True, False])
+def test_only_a_network_that_does_not_generalise_is_trained_on(
+  tmp_path, monkeypatch, generalises
+):
+  accuracy = recipe.KNOWN if generalises else recipe.KNOWN - 0.01
+  monkeypatch.setattr(recipe, 'test_accuracy', lambda *_: accuracy)
+  settings = dataclasses.replace(tiny(), late_steps=20)
+  task = modular_addition(7, 0.5, 0)
+  run = Run(tmp_path, 0, False, Stages(tmp_path))
+  snapshots = recipe.grok(run, 'net', settings, task, 0)
+  steps = [0, 10, 20] if generalises else [0, 10, 20, 30, 40]
+  assert [step for step, _ in snapshots] == steps
+  never = dataclasses.replace(settings, late_steps=0)
+  plain = recipe.grok(
+    Run(tmp_path / 'n', 0, False, Stages(tmp_path)), 'net', never, task, 0
+  )
+  for (_, one), (_, other) in zip(plain, snapshots[:3], strict=True):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_the_test_accuracy_is_of_the_questions_that_are_not_for_training():
+  settings, task = tiny(), modular_addition(7, 0.5, 0)
+  params = recipe.initial(settings, 0)
+  logits, _ = recipe.observe(recipe.network(settings), params)
+  right = logits.argmax(-1) == task.answers
+  assert recipe.test_accuracy(settings, task, params) == pytest.approx(
+    right[~task.train].mean()
+  )
+
+
 def test_tidying_ends_without_noise_and_goes_on_where_it_was(tmp_path):
   settings = dataclasses.replace(tiny(), tidying=((0.05, 20), (0.0, 20)))
   task, params = modular_addition(7, 0.5, 0), recipe.initial(tiny(), 0)

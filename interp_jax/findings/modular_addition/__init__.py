@@ -11,6 +11,9 @@ handful of key frequencies k. With these frequencies known, the part of the netw
 does this can be followed through training, and it is seen to grow smoothly, long before
 the test loss tells.
 
+A few networks keep knowing their questions by heart; they are trained on with half of
+the questions at an update, and generalise.
+
 Weight decay leaves a share of weak neurons that mix key frequencies, the paper's
 network 15 %, ours more or less by seed. Training on under noise on the weights undoes
 the mixtures; what is measured of the finished network is measured after that.
@@ -29,6 +32,7 @@ from interp_jax.findings.finding import Finding, Outcome
 from interp_jax.findings.modular_addition import page, study, verdict
 from interp_jax.findings.modular_addition.recipe import (
   Settings,
+  grok,
   network,
   settings,
   tidy,
@@ -65,12 +69,12 @@ def reproduce(run: Run, settings: Settings) -> Outcome:
 
 def _trained(run: Run, settings: Settings, name: str, seed: int) -> study.Arrays:
   task = modular_addition(settings.modulus, settings.train_fraction, seed)
-  trained = train(run, name, settings, task, settings.steps, seed)
-  tidied = tidy(run, name, settings, task, trained.params, seed)
+  snapshots = grok(run, name, settings, task, seed)
+  tidied = tidy(run, name, settings, task, snapshots[-1][1], seed)
   return run.arrays(
     f'{name}_measures',
     dataclasses.asdict(settings) | {'seed_of_network': seed},
-    lambda: study.of_trained(network(settings), task, trained.snapshots, tidied, seed),
+    lambda: study.of_trained(network(settings), task, snapshots, tidied, seed),
   )
 
 

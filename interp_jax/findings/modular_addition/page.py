@@ -37,7 +37,9 @@ def _training(shown: Mapping[str, Any]) -> Part:
       'The network sees three tenths of all questions, over and over. After a few '
       'hundred updates it answers every one of them, and nearly none of the others: '
       'the test loss is worse than that of guessing. Much later the test loss falls '
-      'to nothing within a few hundred updates. That is called grokking.',
+      'to nothing within a few hundred updates. That is called grokking. A network '
+      'that has not come to it in the usual time is trained on with half of the '
+      'questions at an update, which shakes it loose.',
       'Two other losses tell what happens in between. The restricted loss is that of '
       'the network with nothing left in its logits but a few waves of a + b, those at '
       'the key frequencies, which are read off the finished network. The excluded loss '

@@ -14,12 +14,9 @@ from jaxtyping import Float, Num
 import numpy as np
 
 from interp_jax.findings.modular_addition import fourier, measures
-from interp_jax.findings.modular_addition.recipe import observe
+from interp_jax.findings.modular_addition.recipe import KNOWN, observe
 from interp_jax.models import Transformer
 from interp_jax.tasks import ModularAddition
-
-# From this accuracy on, questions count as known.
-KNOWN = 0.99
 
 Curves = dict[str, np.ndarray]
 

@@ -43,6 +43,10 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+# From this accuracy on, questions count as known.
+KNOWN = 0.99
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
   """Everything that the result depends on, besides seeds.
@@ -51,6 +55,8 @@ class Settings:
     weight_decay: Decoupled, per unit of learning rate.
     learning_rate: Of AdamW, after the warm-up.
     steps: Updates of a network on the true answers.
+    late_steps: Updates more of a network that has not generalised by then.
+    late_batch: How much of the training questions an update sees then.
     snapshot_every: Updates between the points of the curves.
     shuffled_steps: Updates of the control on shuffled answers.
     networks: How many networks are trained, each with its own weights and split.
@@ -70,6 +76,8 @@ class Settings:
   learning_rate: float
   steps: int
   snapshot_every: int
+  late_steps: int = 2000
+  late_batch: float = 0.5
   shuffled_steps: int = 300
   networks: int = 1
   modulus: int = 113
@@ -100,7 +108,9 @@ def settings(quick: bool, recipe: str = 'fast', networks: int = 1) -> Settings:
   if not quick:
     return full
   few = tuple((noise, 20) for noise, _ in full.tidying)
-  return dataclasses.replace(full, steps=400, shuffled_steps=200, tidying=few)
+  return dataclasses.replace(
+    full, steps=400, late_steps=0, shuffled_steps=200, tidying=few
+  )
 
 
 def network(settings: Settings) -> Transformer:
@@ -227,10 +237,60 @@ def loss_on(
   return loss_fn
 
 
+def grok(
+  run: Run, name: str, settings: Settings, task: ModularAddition, seed: int
+) -> list[tuple[int, Any]]:
+  """A network trained until it generalises, if it does, as `(step, params)`.
+
+  Most do within `settings.steps`. Some go on knowing their questions by heart, more and
+  more surely: the test accuracy of one was 0.04 by then. They are trained on with some
+  of the questions at a time, which shakes them loose.
+  """
+  snapshots = train(run, name, settings, task, settings.steps, seed).snapshots
+  step, params = snapshots[-1]
+  if not settings.late_steps or test_accuracy(settings, task, params) >= KNOWN:
+    return snapshots
+  late = train(
+    run,
+    f'{name}_late',
+    settings,
+    task,
+    settings.late_steps,
+    seed,
+    params=params,
+    batch=settings.late_batch,
+  )
+  return snapshots + [(step + more, params) for more, params in late.snapshots[1:]]
+
+
+def test_accuracy(settings: Settings, task: ModularAddition, params: Any) -> float:
+  """The share of the test questions that a network answers rightly."""
+  logits, _ = observe(network(settings), params)
+  return float(np.mean((logits.argmax(-1) == task.answers)[~task.train]))
+
+
 def train(
-  run: Run, name: str, settings: Settings, task: ModularAddition, steps: int, seed: int
+  run: Run,
+  name: str,
+  settings: Settings,
+  task: ModularAddition,
+  steps: int,
+  seed: int,
+  params: Any = None,
+  batch: float = 1.0,
 ) -> Trained:
-  """A network trained on a task, with snapshots along the way."""
+  """A network trained on a task, with snapshots along the way.
+
+  Args:
+    run: The working folder.
+    name: Of the training run in it.
+    settings: The settings.
+    task: What the network is trained on.
+    steps: Updates.
+    seed: Of its first weights and of the choice of questions.
+    params: To begin with, in place of fresh ones.
+    batch: How much of the training questions an update sees.
+  """
   schedule = training.warmup_stable_decay(
     settings.learning_rate, steps, settings.warmup, decay=0, final=1.0
   )
@@ -238,8 +298,8 @@ def train(
   optimizer = optax.adamw(schedule, b1=0.9, b2=0.98, weight_decay=settings.weight_decay)
   return run.train(
     name,
-    loss_on(network(settings), task),
-    initial(settings, seed),
+    loss_on(network(settings), task, batch=batch),
+    initial(settings, seed) if params is None else params,
     optimizer,
     steps,
     seed,

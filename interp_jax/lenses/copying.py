@@ -38,11 +38,12 @@ def copying_scores(
   Raises:
     ValueError: if there are no tokens, or an id is none of the vocabulary.
   """
-  ids = np.arange(cfg.vocab_size) if tokens is None else np.asarray(tokens)
-  if not ids.size or ids.min() < 0 or ids.max() >= cfg.vocab_size:
+  vocab_size = len(params['embed']['W_E'])
+  ids = np.arange(vocab_size) if tokens is None else np.asarray(tokens)
+  if not ids.size or ids.min() < 0 or ids.max() >= vocab_size:
     raise ValueError(
       f'copying_scores: tokens is {tokens}; give at least one id from 0 to '
-      f'{cfg.vocab_size - 1}, or None for all.'
+      f'{vocab_size - 1}, or None for all.'
     )
   values = _circuits(params, cfg, ids).eigenvalues()
   return values.real.sum(-1) / np.abs(values).sum(-1)

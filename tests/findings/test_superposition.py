@@ -146,6 +146,18 @@ def test_a_linear_model_in_superposition_and_a_relu_model_without_change_the_ver
   assert not found['sparse_features'].holds
 
 
+def test_a_restart_of_the_linear_model_that_is_worse_than_another_is_not_judged():
+  two, stuck = np.append(np.eye(2), np.zeros((2, 3)), 1), PENTAGON
+  config = dataclasses.replace(CONFIG, restarts=1, linear_restarts=2)
+  sweep = {'W': np.stack([two] * 10), 'loss': np.zeros(10)}
+  W, worse = np.stack([two, stuck] * 10), np.arange(20) % 2
+  judge = lambda loss: named(
+    verdict.sweep_quantities(sweep, {'W': W, 'loss': loss}, config)
+  )
+  assert judge(worse)['linear_features'].values == (2,) * 10
+  assert not judge(1 - worse)['linear_features'].holds
+
+
 def ideal_cells():
   density, importance = (a.reshape(-1) for a in experiments.phase_axes(CONFIG))
   losses = toy_features.pair_losses(density, importance)

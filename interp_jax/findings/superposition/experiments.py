@@ -27,7 +27,7 @@ class Settings:
   Attributes:
     instances: how many of each shape are trained.
     restarts: of each point of the sweep; the best is kept.
-    linear_restarts: the same for the linear control, where all are judged.
+    linear_restarts: the same for the linear control; one in thirty stays at a saddle.
     phase_restarts: of each cell of the phase diagram; the best is kept.
     densities: points of the sweep, from 1 to 1/20.
     grid: points of the phase diagram along each axis.

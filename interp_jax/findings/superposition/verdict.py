@@ -59,10 +59,11 @@ def sweep_quantities(sweep: Found, linear: Found, config: Settings) -> list[Quan
 
   Args:
     sweep: all restarts of the ReLU model, neighbours.
-    linear: all restarts of the linear model.
+    linear: all restarts of the linear model, neighbours.
     config: of the reproduction.
   """
   best = recipe.best_of(sweep, config.restarts)['W']
+  plain = recipe.best_of(linear, config.linear_restarts)['W']
   number = measures.represented(best).sum(-1)
   alone = (measures.dimensionality(best) >= 0.9) & measures.represented(best)
   density = experiments.sweep_densities(config)
@@ -100,7 +101,7 @@ def sweep_quantities(sweep: Found, linear: Found, config: Settings) -> list[Quan
     quantity(
       'linear_features',
       'features represented by the linear model, at each density',
-      measures.represented(linear['W']).sum(-1),
+      measures.represented(plain).sum(-1),
       paper='2',
       headline=True,
     ),

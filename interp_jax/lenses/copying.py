@@ -38,12 +38,12 @@ def copying_scores(
   Raises:
     ValueError: if there are no tokens, or an id is none of the vocabulary.
   """
-  vocab_size = len(params['embed']['W_E'])
-  ids = np.arange(vocab_size) if tokens is None else np.asarray(tokens)
-  if not ids.size or ids.min() < 0 or ids.max() >= vocab_size:
+  ids = None if tokens is None else np.asarray(tokens)
+  last = len(params['embed']['W_E']) - 1
+  if ids is not None and (not ids.size or ids.min() < 0 or ids.max() > last):
     raise ValueError(
-      f'copying_scores: tokens is {tokens}; give at least one id from 0 to '
-      f'{vocab_size - 1}, or None for all.'
+      f'copying_scores: tokens is {tokens}; give at least one id from 0 to {last}, or '
+      'None for all.'
     )
   values = _circuits(params, cfg, ids).eigenvalues()
   return values.real.sum(-1) / np.abs(values).sum(-1)
@@ -52,5 +52,6 @@ def copying_scores(
 @functools.partial(jax.jit, static_argnums=1)
 def _circuits(params, cfg, ids):
   """`W_E W_V W_O W_U` of every head, between the stream's ends: `W_V W_O (W_U W_E)`."""
-  around = unembedding(params, cfg)[:, ids] @ embedding(params, cfg)[ids]
+  write, read = unembedding(params, cfg), embedding(params, cfg)
+  around = write @ read if ids is None else write[:, ids] @ read[ids]
   return ov_circuits(params, cfg) @ around

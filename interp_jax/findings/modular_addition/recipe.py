@@ -20,6 +20,7 @@ import optax
 
 from interp_jax import training
 from interp_jax.core import unknown
+from interp_jax.findings.modular_addition import measures
 from interp_jax.findings.run import Run, Trained
 from interp_jax.models import Transformer, TransformerConfig, init_params
 from interp_jax.tasks import ModularAddition
@@ -266,7 +267,7 @@ def grok(
 def test_accuracy(settings: Settings, task: ModularAddition, params: Any) -> float:
   """The share of the test questions that a network answers rightly."""
   logits, _ = observe(network(settings), params)
-  return float(np.mean((logits.argmax(-1) == task.answers)[~task.train]))
+  return measures.accuracy(logits, task.answers, ~task.train)
 
 
 def train(

@@ -9,8 +9,10 @@ import pytest
 from interp_jax import circuits
 from interp_jax.findings import get
 from interp_jax.findings.ioi import backup, measures, methods, recipe, roles, study
+from interp_jax.findings.run import Run
 from interp_jax.tasks import TwoClauses
 from interp_jax.testing.tiny import random_params
+from interp_jax.training import Stages
 
 TASK = TwoClauses(names=9, words=2, length=13, held_out=0.2)
 COUNT = 6
@@ -112,16 +114,14 @@ def test_a_head_of_an_earlier_layer_is_answered_by_later_ones(model, params, pro
 def test_exchanged_heads_attend_as_others_and_write_as_themselves(params):
   broken = study.exchange_heads(params, np.random.default_rng(0))
   own, other = params['blocks']['attn'], broken['blocks']['attn']
-  for layer in range(3):
-    order = [
-      next(h for h in range(4) if (own['W_Q'][layer, h] == query).all())
-      for query in other['W_Q'][layer]
-    ]
-    assert sorted(order) == [0, 1, 2, 3]
-    assert all(new != old for new, old in enumerate(order))
-    np.testing.assert_array_equal(
-      other['W_K'][layer], np.asarray(own['W_K'])[layer, order]
-    )
+  queries, keys = (np.concatenate(own[name]) for name in ('W_Q', 'W_K'))
+  order = [
+    next(h for h in range(12) if (queries[h] == query).all())
+    for query in np.concatenate(other['W_Q'])
+  ]
+  assert sorted(order) == list(range(12))
+  assert all(new != old for new, old in enumerate(order))
+  np.testing.assert_array_equal(np.concatenate(other['W_K']), keys[order])
   np.testing.assert_array_equal(other['W_O'], own['W_O'])
 
 
@@ -193,3 +193,18 @@ def test_the_finding_takes_a_model_and_has_a_quick_form():
   full, quick = finding.settings(False), finding.settings(True)
   assert quick.recipe.steps < full.recipe.steps
   assert finding.settings(False, model='gpt2').model == 'gpt2'
+
+
+@pytest.mark.parametrize('learned', [True, False])
+def test_only_a_model_that_has_not_learned_the_task_is_trained_on(
+  tmp_path, monkeypatch, learned
+):
+  monkeypatch.setattr(recipe, 'LEARNED', 0.0 if learned else 1.1)
+  few = recipe.Recipe(steps=10, more_steps=20, batch=32, warmup=2)
+
+  def train(folder, how):
+    run = Run(tmp_path / folder, 0, False, Stages(tmp_path / folder))
+    return recipe.train(run, TASK, how)[1]['embed']['W_E']
+
+  once = train('once', dataclasses.replace(few, more_steps=0))
+  assert np.array_equal(train('more', few), once) == learned

@@ -268,24 +268,35 @@ def test_a_batch_without_noise_is_right_on_average_and_all_of_it_exactly():
   assert values(noise=0.05).std() > 0.01
 
 
-@pytest.mark.parametrize('generalises', [True, False])
-def test_only_a_network_that_does_not_generalise_is_trained_on(
-  tmp_path, monkeypatch, generalises
+@pytest.mark.parametrize(
+  ('known', 'steps'),
+  [
+    ('yes: yes', [0, 10, 20]),
+    ('yes: no yes', [0, 10, 20, 30]),
+    ('no: no no no yes', [0, 10, 20, 30, 40, 50]),
+    ('no: no no no no no', [0, 10, 20, 30, 40]),
+  ],
+)
+def test_a_network_is_trained_on_until_it_knows_and_then_until_it_settles(
+  tmp_path, monkeypatch, known, steps
 ):
-  accuracy = recipe.KNOWN if generalises else recipe.KNOWN - 0.01
-  monkeypatch.setattr(recipe, 'test_accuracy', lambda *_: accuracy)
-  settings = dataclasses.replace(tiny(), late_steps=20)
+  """Whether it knows is asked of the last update, and then of each until it does."""
+  answers = iter(known.replace(':', '').split())
+  accuracy = {'yes': recipe.KNOWN, 'no': recipe.KNOWN - 0.01}
+  monkeypatch.setattr(recipe, 'test_accuracy', lambda *_: accuracy[next(answers)])
+  settings = dataclasses.replace(tiny(), late_steps=20, settling=20, warmup=2)
   task = modular_addition(7, 0.5, 0)
   run = Run(tmp_path, 0, False, Stages(tmp_path))
   snapshots = recipe.grok(run, 'net', settings, task, 0)
-  steps = [0, 10, 20] if generalises else [0, 10, 20, 30, 40]
   assert [step for step, _ in snapshots] == steps
-  never = dataclasses.replace(settings, late_steps=0)
-  plain = recipe.grok(
-    Run(tmp_path / 'n', 0, False, Stages(tmp_path)), 'net', never, task, 0
-  )
+  assert list(answers) == []
+  plain = recipe.train(
+    Run(tmp_path / 'n', 0, False, Stages(tmp_path)), 'net', settings, task, 20, 0
+  ).snapshots
   for (_, one), (_, other) in zip(plain, snapshots[:3], strict=True):
     jax.tree.map(np.testing.assert_array_equal, one, other)
+  moved = np.diff([params['unembed']['W_U'] for _, params in snapshots], axis=0)
+  assert (np.abs(moved).max((1, 2)) > 0).all()
 
 
 def test_the_test_accuracy_is_of_the_questions_that_are_not_for_training():

@@ -248,7 +248,7 @@ def _certainty(found: Study) -> Part:
       'metric that is high anyway (on corrupted prompts it is '
       f'{known.corrupted:.2f}); circuits that are tested where they were found (these '
       'are tested on other prompts); any circuit of this size doing as well (random '
-      'ones do not); heads of a layer being all alike (exchanged, they fail).',
+      'ones do not); heads being all alike (exchanged, they fail).',
       'What stays open: one trained model says little of others, so seeds are drawn '
       'anew for each reproduction. Which edges matter depends on what ablated edges '
       'carry, here the corrupted prompt. The published circuit of GPT-2 small is '

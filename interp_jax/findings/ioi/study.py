@@ -15,7 +15,7 @@ from interp_jax.tasks import ClausePrompts, TwoClauses
 # Draws of random scores, of random circuits and sets of nodes.
 SHUFFLES, DRAWS = 5, 20
 # Prompts on which accuracy is measured, which is cheap, for one of all else.
-MORE = 10
+MORE = 40
 # An edge is in the circuit if it alone changes the answer by this share.
 SHARE = 0.005
 # Prompts that ACDC sees.
@@ -155,7 +155,7 @@ def behaviours(
 def exchanged_accuracy(
   model: Transformer, params: Any, prompts: ClausePrompts, seed: int, draws: int = 5
 ) -> np.ndarray:
-  """Accuracy when every head attends as another of its layer does.
+  """Accuracy when every head attends as another one does.
 
   Args:
     model: The model.
@@ -173,7 +173,10 @@ def exchanged_accuracy(
 
 
 def exchange_heads(params: Any, rng: np.random.Generator) -> Any:
-  """Gives each head the queries and keys of another head of its layer.
+  """Gives each head the queries and keys of another head, of any layer.
+
+  Those of one layer would not do: some have a twin there, and exchanged for it they
+  leave the model as it was.
 
   Args:
     params: Parameters of a model.
@@ -184,9 +187,9 @@ def exchange_heads(params: Any, rng: np.random.Generator) -> Any:
   """
   attn = dict(params['blocks']['attn'])
   layers, heads = attn['W_Q'].shape[:2]
-  order = np.stack([methods.derangement(heads, rng) for _ in range(layers)])
+  order = methods.derangement(layers * heads, rng).reshape(layers, heads)
   for name in ('W_Q', 'W_K'):
-    attn[name] = np.asarray(attn[name])[np.arange(layers)[:, None], order]
+    attn[name] = np.concatenate(attn[name])[order]
   blocks = {**params['blocks'], 'attn': attn}
   return jax.tree.map(np.asarray, {**params, 'blocks': blocks})
 

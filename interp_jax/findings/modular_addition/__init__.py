@@ -12,7 +12,8 @@ does this can be followed through training, and it is seen to grow smoothly, lon
 the test loss tells.
 
 A few networks keep knowing their questions by heart; they are trained on with half of
-the questions at an update, and generalise.
+the questions at an update, and generalise. Behind that, decay needs about a thousand
+updates to clear away what memory is left, and gets them.
 
 Weight decay leaves a share of weak neurons that mix key frequencies, the paper's
 network 15 %, ours more or less by seed. Training on under noise on the weights undoes

@@ -7,6 +7,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 import numpy as np
 
 from interp_jax.findings.modular_addition import fourier, measures
@@ -138,19 +139,21 @@ def neuron(
   """
   figure = Figure((9.6, 3.1), layout='constrained')
   plain, turned, right = figure.subplots(1, 3)
-  _map(figure, plain, activations, 'b', 'a', '')
+  _map(plain, activations, 'b', 'a')
   # Step k times around the circle: neighbours in angle become neighbours in place.
   modulus = len(activations)
   order = pow(k, -1, modulus) * np.arange(modulus) % modulus
   sorted_ = activations[np.ix_(order, order)]
-  _map(figure, turned, sorted_, 'angle of b', 'angle of a', 'activation')
+  image = _map(turned, sorted_, 'angle of b', 'angle of a')
+  _bar(figure, image, [plain, turned], 'activation')
   turns = {'ticks': [0, modulus / 2, modulus], 'labels': ['0', '½', '1 turn']}
   turned.set_xticks(**turns)
   turned.set_yticks(**turns)
   variance = energy.copy()
   variance[0, 0] = 0
   share = variance / max(variance.sum(), 1e-30)
-  _map(figure, right, share, 'frequency in b', 'frequency in a', 'share of variance')
+  image = _map(right, share, 'frequency in b', 'frequency in a')
+  _bar(figure, image, [right], 'share of variance')
   right.set(xticks=[0, k], yticks=[0, k])
   for i, j in ((k, k), (0, k), (k, 0)):
     right.plot(j, i, 'o', markersize=11, fillstyle='none', color=INK, markeredgewidth=1)
@@ -167,7 +170,8 @@ def votes(by_sum: Float[np.ndarray, 'P P'], key: Int[np.ndarray, ' F']) -> Figur
   modulus = len(by_sum)
   figure = Figure((9.2, 3.3), layout='constrained')
   left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
-  _map(figure, left, by_sum, 'answer c', 'a + b modulo P', 'logit')
+  image = _map(left, by_sum, 'answer c', 'a + b modulo P')
+  _bar(figure, image, [left], 'logit')
   offsets = np.arange(modulus) - modulus // 2
   sums = np.arange(modulus)
   mean = np.array([by_sum[sums, (sums + d) % modulus].mean() for d in offsets])
@@ -183,19 +187,21 @@ def votes(by_sum: Float[np.ndarray, 'P P'], key: Int[np.ndarray, ' F']) -> Figur
   return figure
 
 
-def _map(
-  figure: Figure, axes: Axes, values: np.ndarray, x: str, y: str, name: str
-) -> None:
-  image = axes.imshow(
+def _map(axes: Axes, values: np.ndarray, x: str, y: str) -> AxesImage:
+  style(axes, x, y, grid=False)
+  return axes.imshow(
     values,
     cmap=DIVERGING,
     norm=centred_norm(values.min(), values.max()),
     origin='lower',
     interpolation='nearest',
   )
+
+
+def _bar(figure: Figure, image: AxesImage, axes: list[Axes], name: str) -> None:
   bar = figure.colorbar(image, ax=axes, shrink=0.82, pad=0.02)
   bar.outline.set_visible(False)
   bar.ax.tick_params(colors=INK, labelsize=8, length=2)
+  values = np.asarray(image.get_array())
   bar.ax.set_ylim(min(values.min(), 0), values.max())
   bar.set_label(name, color=INK, fontsize=9)
-  style(axes, x, y, grid=False)

@@ -9,10 +9,8 @@ import pytest
 from interp_jax import circuits
 from interp_jax.findings import get
 from interp_jax.findings.ioi import backup, measures, methods, recipe, roles, study
-from interp_jax.findings.run import Run
 from interp_jax.tasks import TwoClauses
 from interp_jax.testing.tiny import random_params
-from interp_jax.training import Stages
 
 TASK = TwoClauses(names=9, words=2, length=13, held_out=0.2)
 COUNT = 6
@@ -193,18 +191,3 @@ def test_the_finding_takes_a_model_and_has_a_quick_form():
   full, quick = finding.settings(False), finding.settings(True)
   assert quick.recipe.steps < full.recipe.steps
   assert finding.settings(False, model='gpt2').model == 'gpt2'
-
-
-@pytest.mark.parametrize('learned', [True, False])
-def test_only_a_model_that_has_not_learned_the_task_is_trained_on(
-  tmp_path, monkeypatch, learned
-):
-  monkeypatch.setattr(recipe, 'LEARNED', 0.0 if learned else 1.1)
-  few = recipe.Recipe(steps=10, more_steps=20, batch=32, warmup=2)
-
-  def train(folder, how):
-    run = Run(tmp_path / folder, 0, False, Stages(tmp_path / folder))
-    return recipe.train(run, TASK, how)[1]['embed']['W_E']
-
-  once = train('once', dataclasses.replace(few, more_steps=0))
-  assert np.array_equal(train('more', few), once) == learned

@@ -14,7 +14,7 @@ from interp_jax.training import Stages
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('optimized')]
 
 TASK = TwoClauses(names=20, words=2, length=13)
-RECIPE = recipe.Recipe(steps=800, more_steps=0, batch=128)
+RECIPE = recipe.Recipe(steps=800, batch=128)
 SEEDS = {'found_on': 1, 'tested_on': 2, 'draws': 3}
 
 

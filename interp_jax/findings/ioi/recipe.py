@@ -8,12 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from interp_jax import training
-from interp_jax.findings.run import Run, Trained
+from interp_jax.findings.run import Run
 from interp_jax.models import Transformer, TransformerConfig, init_params
 from interp_jax.tasks import TwoClauses
-
-# From this accuracy in training on, a model has learned the task.
-LEARNED = 0.985
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,24 +19,21 @@ class Recipe:
 
   Attributes:
     steps: Updates.
-    more_steps: Updates of a model that has not learned the task by then, at the same
-      rates once more. Not of all: with twice the updates, EAP-IG agrees less with exact
-      patching on some seeds, where nothing is left to learn (a correlation of .985 in
-      place of .996).
     batch: Prompts of an update.
     learning_rate: Its peak.
     warmup: Updates until it is reached.
-    weight_decay: Of the matrices.
+    weight_decay: Of the matrices. With little, a model that has learned the task goes
+      on growing surer, and its answer is less and less a sum of what edges do: on one
+      seed EAP-IG's correlation with exact patching was .986 with 0.05, .996 with this.
     embedding_std: Initial deviation of embeddings, positions and unembedding. Small, so
       that they are learned in few updates; with 1 / sqrt(width), nothing is for long.
   """
 
-  steps: int = 2000
-  more_steps: int = 2000
+  steps: int = 3000
   batch: int = 256
   learning_rate: float = 4e-3
   warmup: int = 100
-  weight_decay: float = 0.05
+  weight_decay: float = 0.3
   embedding_std: float = 0.02
 
 
@@ -118,34 +112,27 @@ def train(
     recipe: How.
 
   Returns:
-    Model, parameters and the records of the last leg of training.
+    Model, parameters and the records of training.
   """
   model = make_model(task)
-  (begin,), data = run.seeds('weights', 1), run.seeds('data', 2)
-  params = small_embeddings(init_params(model, begin), recipe.embedding_std)
-
-  def leg(name: str, params: Any, steps: int, seed: int) -> Trained:
-    return run.train(
-      name,
-      make_loss(model, task, recipe.batch),
-      params,
-      training.make_optimizer(
-        training.OptimizerConfig(
-          learning_rate=recipe.learning_rate,
-          warmup=recipe.warmup,
-          weight_decay=recipe.weight_decay,
-        ),
-        steps,
+  begin, data = run.seeds('weights', 1)[0], run.seeds('data', 1)[0]
+  trained = run.train(
+    'model',
+    make_loss(model, task, recipe.batch),
+    small_embeddings(init_params(model, begin), recipe.embedding_std),
+    training.make_optimizer(
+      training.OptimizerConfig(
+        learning_rate=recipe.learning_rate,
+        warmup=recipe.warmup,
+        weight_decay=recipe.weight_decay,
       ),
-      steps,
-      seed,
-      settings={'task': dataclasses.asdict(task), 'recipe': dataclasses.asdict(recipe)},
-      worlds=False,
-      log_every=50,
-      checkpoint_every=500,
-    )
-
-  trained = leg('model', params, recipe.steps, data[0])
-  if recipe.more_steps and trained.records[-1]['accuracy'] < LEARNED:
-    trained = leg('model_more', trained.params, recipe.more_steps, data[1])
+      recipe.steps,
+    ),
+    recipe.steps,
+    data,
+    settings={'task': dataclasses.asdict(task), 'recipe': dataclasses.asdict(recipe)},
+    worlds=False,
+    log_every=50,
+    checkpoint_every=500,
+  )
   return model, trained.params, trained.records

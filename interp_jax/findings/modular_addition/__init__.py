@@ -16,8 +16,9 @@ the questions at an update, and generalise. Behind that, decay needs about a tho
 updates to clear away what memory is left, and gets them.
 
 Weight decay leaves a share of weak neurons that mix key frequencies, the paper's
-network 15 %, ours more or less by seed. Training on under noise on the weights undoes
-the mixtures; what is measured of the finished network is measured after that.
+network 15 %, ours more or less by seed. Training on under noise on the weights and
+twice the decay undoes the mixtures; what is measured of the finished network is
+measured after that.
 
 `fourier` has the decompositions, `measures` what is measured with them, `recipe` the
 network, `progress` the measures over training, `study` all numbers of a network and its

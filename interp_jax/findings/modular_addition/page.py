@@ -114,9 +114,10 @@ def _neurons(shown: Mapping[str, Any]) -> Part:
       'Not all neurons come to that by themselves. After the test loss has fallen, '
       'some are left that mix a few key frequencies, more in one network than in '
       'another; they are weak, and hardly matter. So the network was trained on with '
-      'noise on its weights, and at last without. What is fragile does not survive '
-      'that, and the mixtures go. Both numbers are given, before and after; this page '
-      'shows the network after the noise, and the curves above end before it.',
+      'noise on its weights and twice the decay, at last without noise. What is '
+      'fragile does not survive that, and the mixtures go. Both numbers are given, '
+      'before and after; this page shows the network after the noise, and the curves '
+      'above end before it.',
     ),
     (
       Picture(

@@ -71,6 +71,7 @@ class Settings:
     warmup: Updates of linear warm-up.
     tidying: Deviations of the noise on all weights while the network is tidied, each
       with its number of updates; the last without noise.
+    tidying_decay: Weight decay then, in units of `weight_decay`.
   """
 
   weight_decay: float
@@ -88,7 +89,8 @@ class Settings:
   heads: int = 4
   mlp_width: int = 512
   warmup: int = 10
-  tidying: tuple[tuple[float, int], ...] = ((0.03, 800), (0.0, 150))
+  tidying: tuple[tuple[float, int], ...] = ((0.04, 800), (0.0, 150))
+  tidying_decay: float = 2.0
 
 
 def settings(quick: bool, recipe: str = 'fast', networks: int = 1) -> Settings:
@@ -335,17 +337,21 @@ def tidy(
   at them. Weights that work under noise are weights that need few bits (Hinton & van
   Camp 1993), which mixtures are not. Without noise at last, it is sure again.
 
-  Noise twice as large is sooner done, but it unmakes the answer too: it took one
-  network's logit variance at the key frequencies from 0.94 to 0.88; this, to 0.93.
+  It takes both, noise and twice the decay. On four seeds with 64 to 74 % of the neurons
+  explained, this left 90 to 98 %, twice the decay alone 78 and 81 % on two, and noise
+  alone no more than 86 % on one. Half as much noise again unmakes the answer: the
+  logits' variance at the key frequencies fell from 0.94 to 0.86 on one seed, where this
+  leaves 0.95.
 
   Returns:
     The parameters.
   """
+  decay = settings.tidying_decay * settings.weight_decay
   for noise, steps in settings.tidying:
     params = train(
       run,
       f'{name}_noise_{noise:g}',
-      settings,
+      dataclasses.replace(settings, weight_decay=decay),
       task,
       steps,
       seed,

@@ -24,7 +24,8 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
   'irregular_frame_error': (0.1, None),  # 1.31, by construction
   'random_pentagons': (None, 0.01),  # 0.0
   'antipodal_pair_models': (0.9, None),  # 1.0
-  'square_antiprism_models': (0.9, None),  # 1.0
+  # Of 300 models 0.967 are; of 20, sometimes 18.
+  'square_antiprism_models': (0.8, None),  # 1.0
   'dense_features': (2.0, 2.0),  # 2
   'middle_features': (4.0, 4.0),  # 4
   'middle_dimensionality': (0.42, 0.58),  # 0.475

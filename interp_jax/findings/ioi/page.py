@@ -85,7 +85,9 @@ def _edges(found: Study) -> Part:
       'Whether a method is right can be seen here, since every edge was measured: '
       'beside the correlation stand circuits of the best edges of each method, on '
       'prompts that no method has seen. CMD is how far they are from doing what the '
-      'model does, over all sizes; 0 is best.',
+      'model does, over all sizes; 0 is best. Exact patching need not have the lowest: '
+      'it corrupts one edge at a time, and what edges do together is not the sum. In '
+      'models as small as this, it and EAP-IG lie within a few hundredths.',
     ),
     (
       Picture(

@@ -14,7 +14,7 @@ from interp_jax.training import Stages
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures('optimized')]
 
 TASK = TwoClauses(names=20, words=2, length=13)
-# A quarter of the updates: with as much decay as all of them take, it learns too little.
+# With the decay of the whole recipe, a quarter of its updates learn too little.
 RECIPE = recipe.Recipe(steps=800, batch=128, weight_decay=0.05)
 SEEDS = {'found_on': 1, 'tested_on': 2, 'draws': 3}
 

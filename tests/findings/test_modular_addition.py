@@ -269,34 +269,59 @@ def test_a_batch_without_noise_is_right_on_average_and_all_of_it_exactly():
 
 
 @pytest.mark.parametrize(
-  ('known', 'steps'),
-  [
-    ('yes: yes', [0, 10, 20]),
-    ('yes: no yes', [0, 10, 20, 30]),
-    ('no: no no no yes', [0, 10, 20, 30, 40, 50]),
-    ('no: no no no no no', [0, 10, 20, 30, 40]),
-  ],
+  ('known', 'late_steps', 'steps'),
+  [(True, 20, [0, 10, 20]), (False, 20, [0, 10, 20, 30, 40]), (False, 0, [0, 10, 20])],
 )
-def test_a_network_is_trained_on_until_it_knows_and_then_until_it_settles(
-  tmp_path, monkeypatch, known, steps
+def test_a_network_that_does_not_know_yet_is_trained_on(
+  tmp_path, monkeypatch, known, late_steps, steps
 ):
-  """Whether it knows is asked of the last update, and then of each until it does."""
-  answers = iter(known.replace(':', '').split())
-  accuracy = {'yes': recipe.KNOWN, 'no': recipe.KNOWN - 0.01}
-  monkeypatch.setattr(recipe, 'test_accuracy', lambda *_: accuracy[next(answers)])
-  settings = dataclasses.replace(tiny(), late_steps=20, settling=20, warmup=2)
+  accuracy = recipe.KNOWN if known else recipe.KNOWN - 0.01
+  monkeypatch.setattr(recipe, 'test_accuracy', lambda *_: accuracy)
+  settings = dataclasses.replace(tiny(), late_steps=late_steps, warmup=2)
   task = modular_addition(7, 0.5, 0)
-  run = Run(tmp_path, 0, False, Stages(tmp_path))
-  snapshots = recipe.grok(run, 'net', settings, task, 0)
+  run = lambda name: Run(tmp_path / name, 0, False, Stages(tmp_path / name))
+  snapshots = recipe.grok(run('one'), 'net', settings, task, 0)
   assert [step for step, _ in snapshots] == steps
-  assert list(answers) == []
-  plain = recipe.train(
-    Run(tmp_path / 'n', 0, False, Stages(tmp_path)), 'net', settings, task, 20, 0
-  ).snapshots
-  for (_, one), (_, other) in zip(plain, snapshots[:3], strict=True):
+  plain = recipe.train(run('other'), 'net', settings, task, 20, 0).snapshots
+  for (_, one), (_, other) in zip(plain, snapshots, strict=False):
     jax.tree.map(np.testing.assert_array_equal, one, other)
+  assert_all_move(snapshots)
+
+
+def assert_all_move(snapshots):
   moved = np.diff([params['unembed']['W_U'] for _, params in snapshots], axis=0)
   assert (np.abs(moved).max((1, 2)) > 0).all()
+
+
+def test_a_network_settles_in_stages_with_rates_of_their_own(tmp_path, monkeypatch):
+  stages = ((0.05, 1.0, 20), (0.0, 3.0, 10))
+  settings = dataclasses.replace(tiny(), settling=stages, warmup=2)
+  task = modular_addition(7, 0.5, 0)
+  before = [(40, recipe.initial(settings, 0))]
+  asked, train = [], recipe.train
+
+  def watched(run, name, own, *args, **how):
+    asked.append((own.learning_rate, own.weight_decay, how['batch'], how['noise']))
+    return train(run, name, own, *args, **how)
+
+  monkeypatch.setattr(recipe, 'train', watched)
+  run = lambda: Run(tmp_path, 0, False, Stages(tmp_path))
+  after = recipe.settle(run(), 'net', settings, task, before, 0)
+  assert asked == [(2e-3, 2.0, 0.25, 0.05), (2e-3, 6.0, 0.25, 0.0)]
+  assert [step for step, _ in after] == [40, 50, 60, 70]
+  assert after[0] is before[0]
+  assert_all_move(after)
+  again = recipe.settle(run(), 'net', settings, task, before, 0)
+  jax.tree.map(np.testing.assert_array_equal, after, again)
+  assert recipe.settings(quick=False).settling[-1][0] == 0
+
+
+def test_the_published_recipe_has_nothing_behind_it(tmp_path):
+  settings = recipe.settings(False, recipe='published')
+  before = [(0, recipe.initial(settings, 0))]
+  run = Run(tmp_path, 0, False, Stages(tmp_path))
+  task = modular_addition(7, 0.5, 0)
+  assert recipe.settle(run, 'net', settings, task, before, 0) == before
 
 
 def test_the_test_accuracy_is_of_the_questions_that_are_not_for_training():
@@ -307,21 +332,6 @@ def test_the_test_accuracy_is_of_the_questions_that_are_not_for_training():
   assert recipe.test_accuracy(settings, task, params) == pytest.approx(
     right[~task.train].mean()
   )
-
-
-def test_tidying_ends_without_noise_and_goes_on_where_it_was(tmp_path):
-  settings = dataclasses.replace(tiny(), tidying=((0.05, 20), (0.0, 20)))
-  task, params = modular_addition(7, 0.5, 0), recipe.initial(tiny(), 0)
-  run = lambda: Run(tmp_path, 0, False, Stages(tmp_path))
-  first = recipe.tidy(run(), 'net', settings, task, params, 0)
-  again = recipe.tidy(run(), 'net', settings, task, params, 0)
-  jax.tree.map(np.testing.assert_array_equal, first, again)
-  full = recipe.settings(quick=False).tidying
-  assert full[-1][0] == 0
-  assert [noise for noise, _ in full] == sorted((n for n, _ in full), reverse=True)
-  changed = dataclasses.replace(settings, tidying=((0.06, 20), (0.0, 20)))
-  other = recipe.tidy(run(), 'other', changed, task, params, 0)
-  assert not np.allclose(first['unembed']['W_U'], other['unembed']['W_U'])
 
 
 def curves(test_falls_at, excluded_rises_at=3, restricted_falls_at=2):
@@ -376,8 +386,7 @@ def test_an_unfinished_network_breaks_the_bounds_and_its_page_is_made(small):
   settings, task, trained = small
   model = recipe.network(settings)
   assert [step for step, _ in trained.snapshots] == [0, 10, 20]
-  finished = jax.tree.map(np.asarray, trained.params)
-  found = study.of_trained(model, task, trained.snapshots, finished, 0)
+  found = study.of_trained(model, task, trained.snapshots, 2, 0)
   found |= study.of_shuffled(model, task, trained.params)
   found |= study.of_closed_form(7, 0)
   broken = {q.name for q in verdict.quantities([found]) if not q.holds}

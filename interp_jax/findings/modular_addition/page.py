@@ -38,7 +38,7 @@ def _training(shown: Mapping[str, Any]) -> Part:
       'hundred updates it answers every one of them, and nearly none of the others: '
       'the test loss is worse than that of guessing. Much later the test loss falls '
       'to nothing within a few hundred updates. That is called grokking. A network '
-      'that has not come to it in the usual time is trained on with half of the '
+      'that has not come to it in the usual time is trained on with a quarter of the '
       'questions at an update, which shakes it loose.',
       'Two other losses tell what happens in between. The restricted loss is that of '
       'the network with nothing left in its logits but a few waves of a + b, those at '
@@ -111,13 +111,13 @@ def _neurons(shown: Mapping[str, Any]) -> Part:
       'sin(wa) sin(wb). The neurons make it. Nearly every neuron is at home in one '
       'frequency: over all 12,769 questions, the constant, cos and sin of that '
       'frequency in a, times the same in b, explain most of its variance.',
-      'Not all neurons come to that by themselves. After the test loss has fallen, '
-      'some are left that mix a few key frequencies, more in one network than in '
-      'another; they are weak, and hardly matter. So the network was trained on with '
-      'noise on its weights and twice the decay, at last without noise. What is '
-      'fragile does not survive that, and the mixtures go. Both numbers are given, '
-      'before and after; this page shows the network after the noise, and the curves '
-      'above end before it.',
+      'Not all neurons are there as soon as the test loss has fallen. Some still mix a '
+      'few key frequencies, more in one network than in another; they are weak, hardly '
+      'matter, and go by decay in their own time. To give it them, the network is '
+      'trained on: on a quarter of the questions at an update and at twice the '
+      'learning rate, then with a little noise on its weights and twice the decay, at '
+      'last without noise. Both numbers are given, before and after; the rest of this '
+      'page shows the network after it.',
     ),
     (
       Picture(

@@ -24,7 +24,7 @@ def of_trained(
   model: Transformer,
   task: ModularAddition,
   snapshots: Sequence[tuple[int, Any]],
-  params: Any,
+  before: int,
   seed: int,
 ) -> Arrays:
   """A network that was trained on the true answers, with its own past as a control.
@@ -32,10 +32,11 @@ def of_trained(
   Args:
     model: The network.
     task: What it was trained on.
-    snapshots: `(step, params)`, the last one grokked.
-    params: Of the finished network: the last one tidied.
+    snapshots: `(step, params)`, the last one of the finished network.
+    before: How many of them are of the time before it settles.
     seed: Of the choice of frequencies to compare with.
   """
+  params = snapshots[-1][1]
   logits, neurons = observe(model, params)
   key = measures.key_frequencies(neurons)
   curves = progress.curves(model, task, snapshots, key)
@@ -48,7 +49,9 @@ def of_trained(
     **_timing(curves, when),
     **_mechanism(task, params, logits, neurons, key),
     **_other_frequencies(task, logits, key, seed),
-    **_explained_before(model, snapshots[0][1], known_by_heart, snapshots[-1][1]),
+    **_explained_before(
+      model, snapshots[0][1], known_by_heart, snapshots[before - 1][1]
+    ),
     **_pictured(params, logits, neurons, key),
   }
 
@@ -126,7 +129,7 @@ def _other_frequencies(
 def _explained_before(
   model: Transformer, random: Any, known_by_heart: Any, grokked: Any
 ) -> dict[str, float]:
-  """The same network untrained, when it knew by heart, and not yet tidied."""
+  """The same network untrained, when it knew by heart, and before it settles."""
   share = lambda params: measures.neurons_explained(observe(model, params)[1])
   return {
     'random_neurons_explained': share(random),

@@ -361,6 +361,18 @@ def test_moments_are_the_first_of_their_kind_after_memorising():
   assert math.isnan(never['test_falls'])
 
 
+def test_other_frequencies_cost_nothing_unless_they_are_the_ones_that_are_used():
+  task = modular_addition(P, 0.5, 0)
+  cost = lambda logits, key: study._other_frequencies(task, logits, key, 0)
+  nothing = cost(3 * turned(5), [5])
+  assert nothing['other_excluded_cost'] == pytest.approx(0, abs=1e-9)
+  assert nothing['other_restricted_loss'] == pytest.approx(math.log(P))
+  # Seven of the eight others are drawn, and all eight are used.
+  others = cost(sum(turned(k) for k in range(8, 16)), list(range(1, 8)))
+  assert others['other_excluded_cost'] > 1
+  assert math.isnan(cost(turned(5), [])['other_excluded_cost'])
+
+
 def test_every_row_of_the_table_is_shown_and_measured_once():
   names = [row.name for row in verdict.TABLE]
   assert len(set(names)) == len(names)
@@ -387,6 +399,7 @@ def test_an_unfinished_network_breaks_the_bounds_and_its_page_is_made(small):
   model = recipe.network(settings)
   assert [step for step, _ in trained.snapshots] == [0, 10, 20]
   found = study.of_trained(model, task, trained.snapshots, 2, 0)
+  assert found['curve_step'].tolist() == [0, 10]
   found |= study.of_shuffled(model, task, trained.params)
   found |= study.of_closed_form(7, 0)
   broken = {q.name for q in verdict.quantities([found]) if not q.holds}

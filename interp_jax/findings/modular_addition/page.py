@@ -116,8 +116,8 @@ def _neurons(shown: Mapping[str, Any]) -> Part:
       'matter, and go by decay in their own time. To give it them, the network is '
       'trained on: on a quarter of the questions at an update and at twice the '
       'learning rate, then with a little noise on its weights and twice the decay, at '
-      'last without noise. Both numbers are given, before and after; the rest of this '
-      'page shows the network after it.',
+      'last without noise. Both numbers are given, before and after; this page shows '
+      'the network after it, and the curves above end before it.',
     ),
     (
       Picture(
@@ -186,7 +186,7 @@ def _sure() -> Part:
       'memorised_neurons_explained',
       'memorised_excluded_loss',
       'other_restricted_loss',
-      'other_excluded_loss',
+      'other_excluded_cost',
       'other_logit_variance',
       'shuffled_train_accuracy',
       'shuffled_test_accuracy',

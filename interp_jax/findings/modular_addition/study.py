@@ -33,13 +33,13 @@ def of_trained(
     model: The network.
     task: What it was trained on.
     snapshots: `(step, params)`, the last one of the finished network.
-    before: How many of them are of the time before it settles.
+    before: How many of them are of the time before it settles; curves end there.
     seed: Of the choice of frequencies to compare with.
   """
   params = snapshots[-1][1]
   logits, neurons = observe(model, params)
   key = measures.key_frequencies(neurons)
-  curves = progress.curves(model, task, snapshots, key)
+  curves = progress.curves(model, task, snapshots[:before], key)
   when = progress.moments(curves, task.modulus)
   by_step: dict[float, Any] = dict(snapshots)
   known_by_heart = by_step.get(when['memorised'], snapshots[0][1])
@@ -112,7 +112,7 @@ def _other_frequencies(
 ) -> dict[str, float]:
   """The same as for the key frequencies, for as many that are not; NaN without any."""
   if not key:
-    names = ('restricted_loss', 'excluded_loss', 'logit_variance')
+    names = ('restricted_loss', 'excluded_cost', 'logit_variance')
     return {f'other_{name}': math.nan for name in names}
   rest = sorted(set(range(1, task.modulus // 2 + 1)) - set(key))
   others = np.random.default_rng(seed).choice(rest, len(key), replace=False).tolist()
@@ -121,7 +121,8 @@ def _other_frequencies(
   left = measures.cross_entropy(measures.excluded(logits, others), answers, train)
   return {
     'other_restricted_loss': kept,
-    'other_excluded_loss': left,
+    # The loss itself depends on how sure the network is; what it rises by does not.
+    'other_excluded_cost': left - measures.cross_entropy(logits, answers, train),
     'other_logit_variance': measures.variance_explained(logits, others),
   }
 

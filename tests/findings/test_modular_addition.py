@@ -313,6 +313,10 @@ def test_a_network_settles_in_stages_with_rates_of_their_own(tmp_path, monkeypat
   assert_all_move(after)
   again = recipe.settle(run(), 'net', settings, task, before, 0)
   jax.tree.map(np.testing.assert_array_equal, after, again)
+  louder = dataclasses.replace(settings, settling=((0.06, 1.0, 20), (0.0, 3.0, 10)))
+  other = recipe.settle(run(), 'other', louder, task, before, 0)
+  ends = [params['unembed']['W_U'] for _, params in (after[-1], other[-1])]
+  assert not np.allclose(*ends)
   assert recipe.settings(quick=False).settling[-1][0] == 0
 
 
